@@ -1,0 +1,77 @@
+# `make` lists what there is. Needs Python 3.11 to 3.13 with venv; Horovod also g++. Nothing here needs root.
+SHELL := /bin/bash
+.NOTPARALLEL:
+.PHONY: help env dev compiler horovod demo test test-all lint clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+override GPU := $(filter 1,$(GPU))# GPU=1: TensorFlow's CUDA packages (env) and an NCCL build (horovod)
+ARGS ?=# further arguments of pytest: make test ARGS='-k rle -x'
+
+DEMO_EPOCHS ?= 6
+DEMO_SIZE ?= 64
+DEMO_FLAGS ?= --model=tiny --epochs=$(DEMO_EPOCHS) --target_size=$(DEMO_SIZE)
+
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+
+# $(call install,FILE,MORE): install FILE's packages, unless this very text of it was installed before
+STAMP = $(VENV)/$(1)$(if $(GPU),.gpu)
+install = cmp -s $(1) $(STAMP) || { echo "installing $(1) into $(VENV), a few minutes the first time" && \
+	$(PYTHON) -m pip install -q --disable-pip-version-check -r $(1) $(2) && cp $(1) $(STAMP); }
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env: $(PYTHON) ## .venv with all that training and prediction need; GPU=1 with CUDA
+	@$(PYTHON) -c '$(IN_RANGE)' || { exec >&2; \
+	    echo "error: $(VENV) holds $$($(PYTHON) --version), not 3.11 to 3.13: remove it and run make again"; exit 2; }
+	@$(call install,requirements.txt,$(if $(GPU),'tensorflow[and-cuda]'))
+
+$(PYTHON):
+	@found=; for python in python3.13 python3.12 python3.11 python3; do \
+	    "$$python" -c '$(IN_RANGE)' 2>/dev/null || continue; \
+	    found=$$python; \
+	    "$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
+	    "$$python" -m venv --clear $(VENV) && exit 0; \
+	    rm -rf $(VENV); exit 1; \
+	done; exec >&2; \
+	if [ -z "$$found" ]; then echo "error: no Python 3.11, 3.12 or 3.13 on PATH: install one"; exit 2; fi; \
+	echo "error: $$found has no venv module: install it (Debian, Ubuntu: apt-get install $$found-venv)"; exit 2
+
+dev: env
+	@$(call install,requirements-dev.txt)
+
+compiler: # asked for first: the lack of it must not show after minutes of downloads
+	@command -v g++ >/dev/null || [ -e $(VENV)/horovod ] || { \
+	    echo "error: g++ not found, Horovod is compiled: install it (Debian, Ubuntu: apt-get install g++)" >&2; exit 2; }
+
+horovod: compiler env ## Horovod, for rings of processes: 3 minutes; GPU=1 with NCCL
+	@PYTHON=$(PYTHON) $(if $(GPU),HVD_GPU=1) ./install_horovod.sh && touch $(VENV)/horovod
+
+demo: env ## from nothing to a submission: sample data if data/tgs is empty, folds, a short training, prediction
+	@[ "$$(ls data/tgs 2>/dev/null)" ] || (set -x; $(PYTHON) -m data.sample --path=data/tgs)
+	$(PYTHON) tgs_preprocess.py --fold=5
+	$(PYTHON) tgs_train.py --data_path=folds/fold_0 $(DEMO_FLAGS)
+	$(PYTHON) tgs_train.py --data_path=folds/fold_1 $(DEMO_FLAGS)
+	$(PYTHON) tgs_predict.py --use_folds=True --model=tiny --allow_missing=True
+	$(PYTHON) tgs_predict.py --validate="$$(ls -t submission/*.csv | head -1)"
+	@echo
+	@echo "data         data/tgs/"
+	@echo "folds        folds/fold_0 ... fold_4, folds/folds.csv"
+	@echo "weights      weights/tiny/, each with a .json that tells how it was made"
+	@echo "logs         logs/tiny/: history.csv; $(VENV)/bin/tensorboard --logdir=logs"
+	@echo "submission   $$(ls -t submission/*.csv | head -1)"
+
+test: compiler dev horovod lint ## every test but the slow ones, after environment, Horovod and lint
+	$(PYTHON) -m pytest $(ARGS)
+
+test-all: compiler dev horovod lint ## the slow ones too
+	$(PYTHON) -m pytest -m "" $(ARGS)
+
+lint: dev ## ruff: rules and format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+clean: ## what tools leave behind; never data, folds, weights, logs or submissions
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
