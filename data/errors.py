@@ -1,0 +1,9 @@
+"""The one exception that means "the user's input is wrong"."""
+
+
+class InputError(Exception):
+    """Wrong input: the message is one line that says what is wrong, in which file, and what to do.
+
+    Commands turn it into `error: <message>` on stderr and exit code 2 (see data/command.py);
+    every other exception is a defect of ours and keeps its traceback.
+    """

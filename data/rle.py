@@ -1,0 +1,42 @@
+"""Run-length encoding of masks, as the TGS Salt Identification Challenge defines it.
+
+Pixels are numbered from 1, column by column (top to bottom, then left to right); a mask is written as
+"start length start length ..." with sorted, positive, separate runs; an empty mask is "".
+"""
+
+import numpy as np
+
+TILE = 101  # side of a tile in pixels
+
+
+def encode(mask: np.ndarray) -> str:
+    """Encode a mask (H, W), non-zero = salt, to its run-length string."""
+    pixels = np.zeros(mask.size + 2, bool)  # a background pixel at each end closes every run
+    pixels[1:-1] = np.asarray(mask).ravel(order="F") != 0
+    edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1  # 1-based start, end, start, end, ...
+    edges[1::2] -= edges[::2]
+    return " ".join(map(str, edges.tolist()))
+
+
+def decode(text: str, shape: tuple[int, int] = (TILE, TILE)) -> np.ndarray:
+    """Decode a run-length string to a mask uint8 {0, 1} of `shape` (H, W).
+
+    Raises ValueError, saying what is wrong, on anything but sorted, positive, separate runs inside the mask.
+    """
+    words = text.split()
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise ValueError(f"'{next(w for w in words if not (w.isascii() and w.isdigit()))[:20]}' is not a pixel number")
+    if len(words) % 2:
+        raise ValueError("odd count of numbers: each run is a start and a length")
+    pixels = np.zeros(shape[0] * shape[1], np.uint8)
+    previous_end = 0  # 1-based number of the last pixel of the run before
+    for start, length in zip(map(int, words[::2]), map(int, words[1::2]), strict=True):
+        if start < 1 or length < 1:
+            raise ValueError(f"run '{start} {length}': start and length count from 1")
+        if start <= previous_end:
+            raise ValueError(f"run '{start} {length}' overlaps or precedes the run before it")
+        previous_end = start + length - 1
+        if previous_end > pixels.size:
+            raise ValueError(f"run '{start} {length}' ends behind the last pixel, {pixels.size}")
+        pixels[start - 1 : previous_end] = 1
+    return pixels.reshape(shape, order="F")
