@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Split the TGS tiles into stratified folds of symlinks.
+
+    python tgs_preprocess.py                                     # data/tgs -> folds/, five folds by salt coverage
+    python tgs_preprocess.py --data_path=path/to/train.zip       # Kaggle's zips are unpacked into data/tgs first
+    python tgs_preprocess.py --stratify=coverage_depth --fold=10
+    python tgs_preprocess.py --group=mosaic                      # neighbouring tiles stay together: no leak
+
+Writes folds/fold_k/{train,val}/{images,masks}/<id>.png, folds/folds.csv, and how even the folds are:
+folds/evenness.csv and folds/folds.png.
+"""
+
+from data.command import Parser, number, run
+
+
+def parser() -> Parser:
+    p = Parser(__doc__)
+    p.option("data_path", "data/tgs", "folder with train/images and train/masks, or Kaggle's zip", metavar="PATH")
+    p.option("folds_path", "folds", "where the folds are written", metavar="PATH")
+    p.option("fold", 5, "number of folds", type=number(int, 2, 100), metavar="K")
+    p.option(
+        "stratify", "coverage", "quality spread evenly: coverage, depth, coverage_depth, or your own", metavar="NAME"
+    )
+    p.option("group", "none", "mosaic: tiles with matching borders share a fold", choices=("none", "mosaic"))
+    p.option("seed", 1, "seed of the split", type=number(int, 0, 2**32 - 1), metavar="N")
+    p.flag("copy", False, "copy the tiles, for file systems without symlinks")
+    return p
+
+
+def main(argv: list[str] | None = None):
+    """Write the folds; returns the table of folds.csv (pandas)."""
+    args = parser().parse_args(argv)
+
+    # After the flags, so that --help and a misspelt flag are answered at once.
+    from data.errors import InputError
+    from data.figures import draw_folds, evenness
+    from data.files import write_text
+    from data.folds import STRATIFICATIONS
+
+    if args.stratify not in STRATIFICATIONS:
+        raise InputError(f"--stratify={args.stratify} is not known; choose from {', '.join(STRATIFICATIONS)}")
+    preprocessor = STRATIFICATIONS[args.stratify](
+        args.data_path, args.folds_path, n_folds=args.fold, group=args.group, seed=args.seed, copy=args.copy
+    )
+    table = preprocessor.run()
+    even = evenness(table)
+    write_text(f"{args.folds_path}/evenness.csv", even.to_csv())
+    draw_folds(f"{args.folds_path}/folds.png", table)
+    print(even.to_string())
+    print(f"wrote {args.fold} folds of {len(table)} tiles to {args.folds_path}/ (folds.csv, evenness.csv, folds.png)")
+    print(f"next: python tgs_train.py --data_path={args.folds_path}/fold_0")
+    return table
+
+
+if __name__ == "__main__":
+    run(main)
