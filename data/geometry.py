@@ -1,0 +1,132 @@
+"""Between tiles and the network's input, on the device: normalise, place, augment, and back to the tile.
+
+Everything geometric is one affine map from the input's pixels to tile coordinates, followed by one gather that
+reflects at the tile's borders. Without augmentation it places the tile in the middle of the input; shift, flip,
+scale and rotation change the map only, so image and mask cannot move apart. Gathers compile under XLA
+(TensorFlow's ImageProjectiveTransform does not), and at scale 1 the map hits pixel centres: nothing is blurred.
+"""
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from data.rle import TILE
+
+MEAN, STD = 0.4714, 0.1615  # of the 3,601 training tiles, gray values in 0..1
+DRAWS = 8  # random numbers that augment() wants per tile
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a 101x101 tile lies in the network's input of `size` x `size` pixels.
+
+    The tile is enlarged by the largest whole factor that fits, and the rest is reflected (128: as it is, 256: doubled);
+    a size below 101 shrinks it.
+    """
+
+    size: int
+
+    @property
+    def factor(self) -> float:
+        """Input pixels per tile pixel."""
+        return self.size // TILE if self.size >= TILE else self.size / TILE
+
+    @property
+    def inside(self) -> int:
+        """Side of the tile in the input, in input pixels."""
+        return round(TILE * self.factor)
+
+    @property
+    def offset(self) -> int:
+        """First row and column of the tile in the input."""
+        return (self.size - self.inside) // 2
+
+    def place(self, images: tf.Tensor) -> tf.Tensor:
+        """Normalise tiles, uint8 (B, 101, 101), and place them: float32 (B, S, S, 1)."""
+        y, x = self._coordinates()
+        return normalise(_gather_bilinear(images, y[None], x[None]))[..., None]  # (B, S, S, 1)
+
+    def to_tile(self, values: tf.Tensor) -> tf.Tensor:
+        """Bring network outputs, float32 (B, S, S, 1), back to the tile: (B, 101, 101), averaging enlarged pixels."""
+        first, last = self.offset, self.offset + self.inside
+        values = values[:, first:last, first:last]
+        if self.size < TILE:
+            values = tf.image.resize(values, (TILE, TILE))
+        elif self.factor > 1:
+            values = tf.nn.avg_pool2d(values, self.factor, self.factor, "VALID")
+        return values[..., 0]
+
+    def augment(self, images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Place tiles at random: mirrored, shifted, half of them scaled and rotated, brightness and contrast changed.
+
+        Args:
+            images, masks: uint8 (B, 101, 101), masks {0, 1}.
+            draws: float32 (B, DRAWS), uniform in [0, 1): the only source of chance, so that equal draws repeat exactly.
+        Returns:
+            images float32 (B, S, S, 1), normalised, and masks float32 {0, 1} (B, S, S, 1).
+        """
+        mirror = tf.where(draws[:, 0] < 0.5, -1.0, 1.0)  # left and right only: gravity tells up from down
+        slack = max(self.size - self.inside, round(0.12 * self.size))  # input pixels the tile may move in all
+        shift_y, shift_x = (tf.floor(draws[:, k] * (slack + 1)) - slack // 2 for k in (1, 2))
+        warp = tf.where(draws[:, 3] < 0.5, 0.0, 1.0)
+        angle = warp * _between(draws[:, 4], -10 * math.pi / 180, 10 * math.pi / 180)
+        scale = tf.exp(warp * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))
+        y, x = self._coordinates(shift_y, shift_x, mirror, angle, scale)
+
+        images = _gather_bilinear(images, y, x) / 255.0
+        contrast, brightness = _between(draws[:, 6], 0.85, 1.15), _between(draws[:, 7], -0.1, 0.1)
+        images = (images - MEAN) * contrast[:, None, None] + MEAN + brightness[:, None, None]
+        masks = tf.cast(_gather(masks, tf.round(y), tf.round(x)), tf.float32)
+        return normalise(images * 255.0)[..., None], masks[..., None]
+
+    def _coordinates(self, shift_y=0.0, shift_x=0.0, mirror=1.0, angle=0.0, scale=1.0) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tile coordinates (rows, columns) of the input's pixels, each ([B,] S, S); arguments are scalars or (B,)."""
+        centre = self.offset + (self.inside - 1) / 2  # of the tile, in input pixels: flips and rotations turn about it
+        shift_y, shift_x, mirror, angle, scale = (
+            tf.convert_to_tensor(value, tf.float32)[..., None, None]
+            for value in (shift_y, shift_x, mirror, angle, scale)
+        )
+        line = tf.range(self.size, dtype=tf.float32) - centre
+        dy, dx = line[:, None] - shift_y, line[None, :] - shift_x  # ([B,] S, 1), ([B,] 1, S)
+        step = 1.0 / (self.factor * scale)  # tile pixels per input pixel
+        middle = (TILE - 1) / 2
+        y = (tf.cos(angle) * dy + tf.sin(angle) * dx) * step + middle
+        x = (tf.cos(angle) * dx - tf.sin(angle) * dy) * step * mirror + middle
+        return y, x
+
+
+def normalise(images: tf.Tensor) -> tf.Tensor:
+    """Gray values in 0..255 to zero mean and unit variance over the training tiles, float32."""
+    return (tf.cast(images, tf.float32) / 255.0 - MEAN) / STD
+
+
+def _between(draws: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    return low + (high - low) * draws
+
+
+def _gather(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Pixels of `tiles` (B, 101, 101) at whole coordinates (B or 1, S, S), reflected at the borders, edge once."""
+    period = 2 * (TILE - 1)
+
+    def reflect(i: tf.Tensor) -> tf.Tensor:
+        return (TILE - 1) - tf.abs((TILE - 1) - tf.math.floormod(tf.cast(i, tf.int32), period))
+
+    index = reflect(y) * TILE + reflect(x)  # (B or 1, S, S)
+    flat = tf.reshape(tiles, (-1, TILE * TILE))
+    if index.shape[0] == 1:
+        return tf.gather(flat, index[0], axis=1)
+    return tf.gather(flat, index, batch_dims=1)
+
+
+def _gather_bilinear(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Interpolated values of `tiles` at real coordinates, float32 (B, S, S)."""
+    top, left = tf.floor(y), tf.floor(x)
+    down, right = y - top, x - left
+
+    def corner(dy: int, dx: int) -> tf.Tensor:
+        return tf.cast(_gather(tiles, top + dy, left + dx), tf.float32)
+
+    upper = corner(0, 0) * (1 - right) + corner(0, 1) * right
+    lower = corner(1, 0) * (1 - right) + corner(1, 1) * right
+    return upper * (1 - down) + lower * down

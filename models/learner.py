@@ -1,0 +1,97 @@
+"""A network in training: the model, the moving average of its weights, the optimizer, and the step that joins them."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data.geometry import Geometry
+from models.losses import make_loss
+from models.predictor import Predictor
+from models.ring import Solo
+from models.step import TrainingStep
+from models.unet import make_model
+
+
+class Learner:
+    """All that training changes, equal on every rank between epochs."""
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        target_size: int,
+        steps: int,
+        epochs: int,
+        batch_size: int,
+        ring: Solo,
+        learning_rate: float = 1e-3,
+        warmup_epochs: int = 5,
+        weight_decay: float = 0.05,
+        loss: str = "bce",
+        ema_decay: float = 0.999,
+        augment: bool = True,
+        mixed_precision: bool = False,
+        xla: bool | None = None,
+        seed: int = 1,
+    ):
+        """Build everything for `epochs` epochs of `steps` steps; xla=None compiles with XLA on a GPU only."""
+        keras.utils.set_random_seed(seed)
+        self._steps, self._ring = steps, ring
+        self.net, self.ema = (make_model(model, target_size, mixed_precision=mixed_precision) for _ in range(2))
+        self.ema.set_weights(self.net.get_weights())
+        xla = bool(tf.config.list_physical_devices("GPU")) if xla is None else xla
+        geometry = Geometry(target_size)
+
+        # A ring's batch is `size` times larger; Adam's step then grows with the root (Malladi et al., 2022,
+        # arXiv:2205.10287), and the warm-up keeps the first steps small.
+        peak = learning_rate * math.sqrt(ring.size)
+        warmup = min(warmup_epochs, epochs - 1) * steps
+        self.schedule = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else peak,
+            decay_steps=epochs * steps - warmup,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+        self.optimizer = keras.optimizers.AdamW(self.schedule, weight_decay=weight_decay)
+        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        self.optimizer.build(self.net.trainable_variables)
+
+        self.variables = [v.value for v in (*self.net.variables, *self.ema.variables, *self.optimizer.variables)]
+        self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
+        self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=xla)
+        self._step = TrainingStep(
+            model=self.net,
+            ema=self.ema,
+            optimizer=self.optimizer,
+            loss=make_loss(loss),
+            geometry=geometry,
+            ring=ring,
+            seed=seed,
+            augment=augment,
+            ema_decay=ema_decay,
+            xla=xla,
+        )
+
+    def train_epoch(self, batches, epoch: int, lovasz_share: float) -> float:
+        """Train one epoch on `batches` of uint8 images and masks; returns the mean loss over all ranks.
+
+        Raises:
+            FloatingPointError: the loss was not finite; says at which step.
+        """
+        first = epoch * self._steps
+        self.optimizer.iterations.assign(first)  # the batch size may have changed since the epochs before
+        losses = [
+            self._step(images, masks, tf.constant(first + k), tf.constant(lovasz_share))
+            for k, (images, masks) in enumerate(batches)
+        ]
+        losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits
+        if not np.isfinite(losses).all():
+            bad = int(np.argmin(np.isfinite(losses)))
+            raise FloatingPointError(f"epoch {epoch + 1}, step {bad + 1}: the loss is {losses[bad]}")
+        # Each rank has seen other tiles: one set of statistics before anyone validates or saves.
+        means = self._ring.average(self._norm_statistics, "norm_statistics")
+        for variable, mean in zip(self._norm_statistics, means, strict=True):
+            variable.assign(mean)
+        return float(self._ring.sum(losses.mean(), "loss")) / self._ring.size

@@ -1,0 +1,85 @@
+"""Losses per image: keyword-only `logits` and `masks`, float32 (B, H, W, 1), masks {0, 1}; result (B,)."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from data.errors import InputError
+
+Loss = Callable[..., tf.Tensor]
+
+
+def bce(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy, mean over pixels, in nats."""
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=masks, logits=logits), axis=(1, 2, 3))
+
+
+def dice(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """Soft Dice loss, 0..1 (Milletari et al., 2016, arXiv:1606.04797).
+
+    One is added above and below the line: an empty mask with an empty prediction then costs 0, not 1.
+    """
+    probabilities = tf.sigmoid(logits)
+    overlap = tf.reduce_sum(probabilities * masks, axis=(1, 2, 3))
+    total = tf.reduce_sum(probabilities + masks, axis=(1, 2, 3))
+    return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
+
+
+def lovasz_hinge(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """Lovász hinge, the convex surrogate of 1 - IoU (Berman et al., 2018, arXiv:1705.08790), in its elu + 1 form.
+
+    elu(e) + 1 in place of relu(e) keeps a gradient on pixels that are already right, which is what the
+    competition's best solutions trained with.
+    """
+    pixels = logits.shape[1] * logits.shape[2]
+    logits, labels = (tf.reshape(x, (-1, pixels)) for x in (logits, masks))  # (B, P)
+    errors = 1.0 - logits * (2.0 * labels - 1.0)
+    order = tf.argsort(tf.stop_gradient(errors), direction="DESCENDING")  # (B, P)
+    errors, labels = (tf.gather(x, order, batch_dims=1) for x in (errors, labels))
+    weights = tf.stop_gradient(_jaccard_steps(labels))
+    return tf.reduce_sum((tf.nn.elu(errors) + 1.0) * weights, axis=1)
+
+
+def _jaccard_steps(labels: tf.Tensor) -> tf.Tensor:
+    """By how much 1 - IoU grows with each further wrong pixel, (B, P), for labels sorted by descending error."""
+    salt = tf.reduce_sum(labels, axis=1, keepdims=True)
+    intersection = salt - tf.cumsum(labels, axis=1)
+    union = salt + tf.cumsum(1.0 - labels, axis=1)  # at least 1: pixel one is salt or adds to it
+    jaccard = 1.0 - intersection / union
+    return jaccard - tf.pad(jaccard[:, :-1], ((0, 0), (1, 0)))
+
+
+def lovasz_symmetric(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """Mean of the Lovász hinge of salt and of background: empty masks then have a full gradient too."""
+    of_salt = lovasz_hinge(logits=logits, masks=masks)
+    return (of_salt + lovasz_hinge(logits=-logits, masks=1.0 - masks)) / 2.0
+
+
+LOSSES: dict[str, Loss] = {
+    "bce": bce,
+    "dice": dice,
+    "lovasz": lovasz_hinge,
+    "lovasz_symmetric": lovasz_symmetric,
+}
+
+
+def make_loss(text: str) -> Loss:
+    """A loss by name, or a sum such as "bce+dice" or "0.1*bce+0.9*lovasz_symmetric".
+
+    Raises:
+        InputError: an unknown name (the message lists the known ones) or weight.
+    """
+    terms = []
+    for term in text.split("+"):
+        weight, name = term.split("*", 1) if "*" in term else ("1", term)
+        try:
+            terms.append((float(weight), LOSSES[name]))
+        except ValueError:
+            raise InputError(f"--loss={text}: '{weight}' is not a weight; write 0.5*bce+0.5*dice") from None
+        except KeyError:
+            raise InputError(f"no loss '{name}'; choose from {', '.join(LOSSES)}, or a sum like bce+dice") from None
+
+    def loss(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+        return tf.add_n([weight * term(logits=logits, masks=masks) for weight, term in terms])
+
+    return loss

@@ -1,0 +1,50 @@
+"""From tiles to salt probabilities: test-time augmentation and the average over models, in one compiled function."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data.geometry import Geometry
+from data.rle import TILE
+
+
+class Predictor:
+    """Mean salt probability of one or several models."""
+
+    def __init__(
+        self,
+        models: Sequence[tuple[keras.Model, Geometry]],
+        *,
+        shares: Sequence[float] | None = None,
+        batch_size: int = 32,
+        tta: bool = False,
+        xla: bool = False,
+    ):
+        """`shares` weigh the models (equal by default); `tta` averages each tile with its mirror image."""
+        self.batch_size = batch_size
+        self._models, self._tta = list(models), tta
+        shares = np.ones(len(self._models)) if shares is None else np.asarray(shares, float)
+        self._shares = [float(share) for share in shares / shares.sum()]
+        self._run = tf.function(self._probabilities, jit_compile=xla)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (N, 101, 101) in 0..1 of tiles uint8 (N, 101, 101)."""
+        result = np.empty((len(images), TILE, TILE), np.float32)
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            # A short last batch is filled up: another shape would be compiled anew.
+            filled = np.resize(batch, (self.batch_size, TILE, TILE))
+            result[start : start + len(batch)] = self._run(tf.constant(filled)).numpy()[: len(batch)]
+        return result
+
+    def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        views = [(images, False), (images[:, :, ::-1], True)] if self._tta else [(images, False)]
+        total = 0.0
+        for (model, geometry), share in zip(self._models, self._shares, strict=True):
+            for view, mirrored in views:
+                logits = model(geometry.place(view), training=False)  # (B, S, S, 1)
+                probabilities = tf.sigmoid(geometry.to_tile(logits))  # (B, 101, 101)
+                total += share / len(views) * (probabilities[:, :, ::-1] if mirrored else probabilities)
+        return total

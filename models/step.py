@@ -1,0 +1,76 @@
+"""One training step, from a uint8 batch to updated weights; no input, output or bookkeeping in here."""
+
+import keras
+import tensorflow as tf
+
+from data.geometry import DRAWS, Geometry
+from models.losses import Loss, lovasz_symmetric
+from models.ring import Solo
+
+
+class TrainingStep:
+    """Augment, forward, loss, gradients, average over the ring, update, moving average of the weights.
+
+    Forward and backward are one compiled function and the update another; the allreduce lies between them, since
+    Horovod's operations have no XLA kernel.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: keras.Model,
+        ema: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        loss: Loss,
+        geometry: Geometry,
+        ring: Solo,
+        seed: int,
+        augment: bool = True,
+        ema_decay: float = 0.999,
+        xla: bool = False,
+    ):
+        """Prepare a step that trains `model` and follows it with `ema`, a second model of the same architecture."""
+        self._model, self._geometry, self._ring, self._loss = model, geometry, ring, loss
+        self._optimizer, self._seed, self._augment, self._decay = optimizer, seed, augment, ema_decay
+        self._weights = [v.value for v in model.trainable_variables]
+        self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
+        self._gradients = tf.function(self._compute_gradients, jit_compile=xla)
+        self._apply = tf.function(self._apply_gradients, jit_compile=xla)
+
+    @tf.function
+    def __call__(self, images: tf.Tensor, masks: tf.Tensor, step: tf.Tensor, lovasz_share: tf.Tensor) -> tf.Tensor:
+        """Train on one batch; returns this rank's mean loss, a float32 scalar.
+
+        Args:
+            images, masks: uint8 (B, 101, 101), masks {0, 1}.
+            step: int32 scalar, counted from the start of training; with the seed it fixes the augmentation.
+            lovasz_share: float32 scalar 0..1, share of the symmetric Lovász hinge in the loss.
+        """
+        loss, gradients = self._gradients(images, masks, step, lovasz_share)
+        gradients = self._ring.average(gradients, "gradients")
+        self._apply(gradients, step)
+        return loss
+
+    def _compute_gradients(self, images, masks, step, lovasz_share):
+        batch = images.shape[0]
+        if self._augment:
+            # Drawn for the global batch, of which this rank takes its part: all ranks differ, and a ring of N
+            # augments as one process with N times the batch does.
+            draws = tf.random.stateless_uniform((self._ring.size * batch, DRAWS), (self._seed, step))
+            mine = draws[self._ring.rank * batch : (self._ring.rank + 1) * batch]
+        else:
+            mine = tf.tile([[0.75, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5]], (batch, 1))  # nothing moves
+        images, masks = self._geometry.augment(images, masks, mine)  # (B, S, S, 1) each
+        with tf.GradientTape() as tape:
+            logits = self._model(images, training=True)
+            losses = self._loss(logits=logits, masks=masks)  # (B,)
+            lovasz = lovasz_symmetric(logits=logits, masks=masks)
+            loss = tf.reduce_mean((1.0 - lovasz_share) * losses + lovasz_share * lovasz)
+        return loss, tape.gradient(loss, self._weights)
+
+    def _apply_gradients(self, gradients, step):
+        self._optimizer.apply(gradients, self._model.trainable_variables)
+        done = tf.cast(step, tf.float32)
+        decay = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
+        for average, value in self._followed:
+            average.assign_add((1.0 - decay) * (value - average))

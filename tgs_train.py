@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Train a salt segmentation network on one fold, or on every fold in turn.
+
+    python tgs_train.py --data_path=folds/fold_0 --model=resnet34           # one process: CPU or one GPU
+    python tgs_train.py --data_path=folds --mixed_precision=True            # every fold, in bfloat16
+    ./train_multi_gpu_ring.sh 4 --data_path=folds/fold_0                    # four GPUs, one process each
+
+Running the same command again resumes after the last finished epoch; a finished run says so.
+Writes weights/<model>/fold_k_best.weights.h5 and fold_k_last.weights.h5 with their recipes (.json), the state that
+resuming needs, and logs/<model>/fold_k/ with history.csv, history.png and TensorBoard events.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from data.command import Parser, load_tensorflow, number, run
+from data.files import read_json
+
+LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
+# Flags that do not shape the result, or may change between a run and its resumption.
+FREE_FLAGS = ("data_path", "weights_path", "log_dir", "resume", "hvd", "batch_size", "xla")
+
+
+def parser(hvd: bool) -> Parser:
+    p = Parser(__doc__)
+    p.option("data_path", "folds/fold_0", "a fold, or the folder of all folds", metavar="PATH")
+    p.option("model", "resnet34", "network, a name in models/unet.py", metavar="NAME")
+    p.option("batch_size", 16, "tiles a step and process", type=number(int, 1, 4096), metavar="N")
+    p.option("epochs", 90, "passes over the training tiles", type=number(int, 1, 100000), metavar="N")
+    p.option(
+        "learning_rate",
+        1e-3,
+        "AdamW's peak rate for one process; times sqrt(processes) in a ring",
+        type=number(float, 1e-9, 10),
+        metavar="X",
+    )
+    p.option(
+        "warmup_epochs", 5, "epochs of linear warm-up, then cosine decay to 0", type=number(int, 0, 100000), metavar="N"
+    )
+    p.option("weight_decay", 0.05, "AdamW's decoupled weight decay", type=number(float, 0, 10), metavar="X")
+    p.option(
+        "target_size",
+        128,
+        "side of the network's input in pixels, a multiple of 32",
+        type=number(int, 32, 1024),
+        metavar="N",
+    )
+    p.option("loss", "bce", "bce, dice, lovasz, lovasz_symmetric, or a sum like bce+dice", metavar="NAME")
+    p.flag("use_lovasz", True, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
+    p.flag("augment", True, "mirror, shift, scale, rotate and relight the tiles (default: True)")
+    p.option("ema_decay", 0.999, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X")
+    p.flag("mixed_precision", False, "compute in bfloat16 (default: False)")
+    p.flag("xla", None, "compile with XLA (default: on a GPU)")
+    p.flag("resume", True, "go on where the last run stopped (default: True)")
+    p.option("seed", 1, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
+    p.option("weights_path", "weights", "where weights go", metavar="PATH")
+    p.option("log_dir", "logs", "where logs go", metavar="PATH")
+    p.flag("hvd", hvd, f"join the ring that mpirun started (default: {hvd})")
+    return p
+
+
+def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
+    """Train the folds that the flags name; returns the recipe of each fold's last weights."""
+    args = parser(hvd).parse_args(argv)
+
+    load_tensorflow()  # after the flags, so that --help and a misspelt flag are answered at once
+    from data.folds import list_folds
+    from models.ring import Ring, Solo
+
+    folds = list_folds(args.data_path)
+    ring = Ring() if args.hvd else Solo()
+    ring.claim_device()
+    return [train_fold(args, fold, ring) for fold in folds]
+
+
+def train_fold(args, path: Path, ring) -> dict:
+    """Train one fold from wherever it stands to its last epoch; returns the recipe of its last weights."""
+    from tqdm import tqdm
+
+    from data.folds import read_fold
+    from data.pipeline import TrainingBatches
+    from models.checkpoints import ENDING, Progress, TrainingState, recipe_path, save_weights, versions
+    from models.learner import Learner
+    from models.logs import Logs
+    from models.validation import validate
+
+    started = time.perf_counter()
+    fold = read_fold(path)
+    batches = TrainingBatches(fold.train, batch_size=args.batch_size, seed=args.seed, rank=ring.rank, size=ring.size)
+    shaping = {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
+    learner = Learner(
+        steps=len(batches),
+        batch_size=args.batch_size,
+        ring=ring,
+        xla=args.xla,
+        **{name: value for name, value in shaping.items() if name != "use_lovasz"},
+    )
+
+    # Resume: with no state on disk, or none wanted, this is epoch 0. Then all ranks take the chief's values.
+    weights = Path(args.weights_path) / args.model
+    state = TrainingState(weights / f"{fold.name}_state", learner.variables)
+    progress = Progress(flags=shaping, fingerprint=fold.fingerprint)
+    if ring.chief and args.resume:
+        progress = state.resume(progress)
+    progress = ring.broadcast_object(progress)
+    ring.broadcast(learner.variables)
+    logs = Logs(Path(args.log_dir) / args.model / fold.name, active=ring.chief)
+    last = weights / f"{fold.name}_last{ENDING}"
+    if progress.epoch == args.epochs:
+        ring.print(f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew")
+        return read_json(recipe_path(last))
+    ring.print(
+        f"{fold.name}: {len(fold.train)} tiles to train, {len(fold.val)} to validate; {args.model}, epochs "
+        f"{progress.epoch + 1} to {args.epochs} of {len(batches)} steps of {ring.size} x {args.batch_size} tiles; "
+        f"ready after {time.perf_counter() - started:.1f} s"
+    )
+
+    for epoch in range(progress.epoch, args.epochs):
+        began = time.perf_counter()
+        title = f"{fold.name} epoch {epoch + 1}/{args.epochs}"
+        hidden = not (ring.chief and sys.stderr.isatty())
+        bar = tqdm(batches.epoch(epoch), title, len(batches), leave=False, unit="step", disable=hidden)
+        lovasz = args.use_lovasz and epoch >= LOVASZ_START * args.epochs
+        loss = learner.train_epoch(bar, epoch, LOVASZ_SHARE if lovasz else 0.0)
+        speed = len(batches) * args.batch_size * ring.size / (time.perf_counter() - began)
+        result = validate(learner.predictor, fold.val, ring)
+
+        row = {"epoch": epoch + 1, "loss": loss, "val_loss": result.loss, "val_score": result.score}
+        progress.history.append(row | {"learning_rate": float(learner.schedule(learner.optimizer.iterations))})
+        best = result.score > progress.best_score
+        progress.epoch, progress.best_score = epoch + 1, max(progress.best_score, result.score)
+        progress.seconds += time.perf_counter() - began
+        recipe = {
+            "model": args.model,
+            "target_size": args.target_size,
+            "fold": fold.name,
+            "folds": fold.count,
+            "fingerprint": fold.fingerprint,
+            "epoch": epoch + 1,
+            "score": result.score,
+            "threshold": 0.5,
+            "train_seconds": round(progress.seconds, 1),
+            "processes": ring.size,
+            "flags": vars(args),
+            "versions": versions(),
+        }
+        if ring.chief:
+            for file in [weights / f"{fold.name}_best{ENDING}", last] if best else [last]:
+                save_weights(file, learner.ema, recipe)
+            logs.write(progress.history, result.examples, images_per_second=speed)
+            state.save(progress)  # last: a run killed before this line repeats the epoch and writes all again
+        ring.print(
+            f"{title}: loss {loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
+            f"{' (best)' if best else ''}, {speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
+        )
+
+    ring.barrier()  # nobody leaves before the weights are written
+    ring.print(f"{fold.name}: best score {progress.best_score:.4f}; wrote {weights}/{fold.name}_* and {logs.folder}/")
+    return recipe
+
+
+if __name__ == "__main__":
+    run(main)
