@@ -145,7 +145,7 @@ def test_salt_is_found_by_texture_and_not_by_brightness():
 
     The same lines on the 3,601 real tiles: everything 0.446, brightness 0.446, texture 0.512.
     """
-    images, masks, _ = make_tiles(np.random.default_rng(7), 700)
+    images, masks, _ = make_tiles(np.random.default_rng(7), 500)
     coverage = masks.mean(axis=(1, 2))
     partly = (coverage > 0.1) & (coverage < 0.9)
     images, masks = images[partly].astype(np.float32), masks[partly][:, ::4, ::4]
@@ -172,6 +172,17 @@ def test_the_seed_fixes_every_byte(tmp_path: Path):
         make_sample(tmp_path / name, n_train=12, n_test=5, seed=seed)
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert not content(tmp_path / "a").keys() & {k for k in content(tmp_path / "c") if k.endswith(".png")}
+
+
+def test_the_number_of_threads_changes_nothing():
+    threads = cv2.getNumThreads()
+    tiles = []
+    for count in (1, 2, 3):
+        cv2.setNumThreads(count)
+        tiles.append(make_tiles(np.random.default_rng(1), 60))
+    cv2.setNumThreads(threads)
+    for other in tiles[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(tiles[0], other, strict=True))
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -224,12 +235,17 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "--n_train" in run("--help").stdout
 
 
-def test_wrong_use_is_one_line(tmp_path: Path):
+@pytest.mark.parametrize("argument", ["--n_tr=3", "--n_test=0", "--seed=-1"])
+def test_wrong_use_is_one_line(capsys: pytest.CaptureFixture[str], argument: str):
+    with pytest.raises(SystemExit, match="2"):
+        main([argument])
+    assert re.fullmatch(r"error: .+\n", capsys.readouterr().err)
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path):
     (tmp_path / "file").touch()
-    for arguments in (["--n_tr=3"], ["--n_test=0"], ["--seed=-1"], [f"--path={tmp_path / 'file'}"]):
-        answer = run(*arguments)
-        assert answer.returncode == 2
-        assert re.fullmatch(r"error: .+\n", answer.stderr)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "file"))):
+        make_sample(tmp_path / "file", n_train=4, n_test=2)
 
 
 def test_sheet_shows_salt_in_colour(sample: Path, tmp_path: Path):
