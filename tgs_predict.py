@@ -98,6 +98,7 @@ def make_predictor(args, files: list[Path]):
     """A predictor over the models of weights files, and their recipes."""
     import tensorflow as tf
 
+    from data.errors import InputError
     from data.geometry import Geometry
     from models.checkpoints import load_model
     from models.predictor import Predictor
@@ -106,6 +107,8 @@ def make_predictor(args, files: list[Path]):
     Solo().claim_device()
     loaded = [load_model(file) for file in files]
     recipes = [recipe for _, recipe in loaded]
+    if args.fold_weights == "score" and not any(recipe["score"] for recipe in recipes):
+        raise InputError(f"every weights file in {files[0].parent} scored 0; use --fold_weights=equal")
     return Predictor(
         [(model, Geometry(recipe["target_size"])) for model, recipe in loaded],
         shares=[recipe["score"] for recipe in recipes] if args.fold_weights == "score" else None,

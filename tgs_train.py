@@ -46,7 +46,7 @@ def parser(hvd: bool) -> Parser:
         type=number(int, 32, 1024),
         metavar="N",
     )
-    p.option("loss", "bce", "bce, dice, lovasz, lovasz_symmetric, or a sum like bce+dice", metavar="NAME")
+    p.option("loss", "bce", "bce, dice, lovasz, lovasz_elu, lovasz_symmetric, or a sum like bce+dice", metavar="NAME")
     p.flag("use_lovasz", True, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
     p.flag("augment", True, "mirror, shift, scale, rotate and relight the tiles (default: True)")
     p.option("ema_decay", 0.999, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X")

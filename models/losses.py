@@ -25,19 +25,25 @@ def dice(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
 
 
-def lovasz_hinge(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """Lovász hinge, the convex surrogate of 1 - IoU (Berman et al., 2018, arXiv:1705.08790), in its elu + 1 form.
-
-    elu(e) + 1 in place of relu(e) keeps a gradient on pixels that are already right, which is what the
-    competition's best solutions trained with.
-    """
+def lovasz(*, logits: tf.Tensor, masks: tf.Tensor, activation: Callable = tf.nn.relu) -> tf.Tensor:
+    """Lovász hinge, the convex surrogate of 1 - IoU (Berman et al., 2018, arXiv:1705.08790), 0 or more."""
     pixels = logits.shape[1] * logits.shape[2]
     logits, labels = (tf.reshape(x, (-1, pixels)) for x in (logits, masks))  # (B, P)
     errors = 1.0 - logits * (2.0 * labels - 1.0)
     order = tf.argsort(tf.stop_gradient(errors), direction="DESCENDING")  # (B, P)
     errors, labels = (tf.gather(x, order, batch_dims=1) for x in (errors, labels))
-    weights = tf.stop_gradient(_jaccard_steps(labels))
-    return tf.reduce_sum((tf.nn.elu(errors) + 1.0) * weights, axis=1)
+    return tf.reduce_sum(activation(errors) * _jaccard_steps(labels), axis=1)
+
+
+def lovasz_elu(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """Lovász hinge with elu(e) + 1 for relu(e): pixels that are already right keep a gradient."""
+    return lovasz(logits=logits, masks=masks, activation=lambda errors: tf.nn.elu(errors) + 1.0)
+
+
+def lovasz_symmetric(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """Mean of lovasz_elu of the salt and of the background: empty masks then teach with all their pixels."""
+    of_salt = lovasz_elu(logits=logits, masks=masks)
+    return (of_salt + lovasz_elu(logits=-logits, masks=1.0 - masks)) / 2.0
 
 
 def _jaccard_steps(labels: tf.Tensor) -> tf.Tensor:
@@ -49,16 +55,11 @@ def _jaccard_steps(labels: tf.Tensor) -> tf.Tensor:
     return jaccard - tf.pad(jaccard[:, :-1], ((0, 0), (1, 0)))
 
 
-def lovasz_symmetric(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """Mean of the Lovász hinge of salt and of background: empty masks then have a full gradient too."""
-    of_salt = lovasz_hinge(logits=logits, masks=masks)
-    return (of_salt + lovasz_hinge(logits=-logits, masks=1.0 - masks)) / 2.0
-
-
 LOSSES: dict[str, Loss] = {
     "bce": bce,
     "dice": dice,
-    "lovasz": lovasz_hinge,
+    "lovasz": lovasz,
+    "lovasz_elu": lovasz_elu,
     "lovasz_symmetric": lovasz_symmetric,
 }
 

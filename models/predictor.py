@@ -27,7 +27,7 @@ class Predictor:
         self._models, self._tta = list(models), tta
         shares = np.ones(len(self._models)) if shares is None else np.asarray(shares, float)
         self._shares = [float(share) for share in shares / shares.sum()]
-        self._run = tf.function(self._probabilities, jit_compile=xla)
+        self._run = tf.function(self._probabilities, jit_compile=xla, autograph=False)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (N, 101, 101) in 0..1 of tiles uint8 (N, 101, 101)."""

@@ -102,4 +102,4 @@ class Ring(Solo):
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
-        self._hvd.barrier()
+        self.sum(np.zeros(1), "barrier")

@@ -34,10 +34,9 @@ class TrainingStep:
         self._optimizer, self._seed, self._augment, self._decay = optimizer, seed, augment, ema_decay
         self._weights = [v.value for v in model.trainable_variables]
         self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
-        self._gradients = tf.function(self._compute_gradients, jit_compile=xla)
-        self._apply = tf.function(self._apply_gradients, jit_compile=xla)
+        self._gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
+        self._apply = tf.function(self._apply_gradients, jit_compile=xla, autograph=False)
 
-    @tf.function
     def __call__(self, images: tf.Tensor, masks: tf.Tensor, step: tf.Tensor, lovasz_share: tf.Tensor) -> tf.Tensor:
         """Train on one batch; returns this rank's mean loss, a float32 scalar.
 
