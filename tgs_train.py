@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from data.command import Parser, load_tensorflow, number, run
+from data.errors import InputError
 from data.files import read_json
 
 LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
@@ -48,6 +49,12 @@ def parser(hvd: bool) -> Parser:
     )
     p.option("loss", "bce", "bce, dice, lovasz, lovasz_elu, lovasz_symmetric, or a sum like bce+dice", metavar="NAME")
     p.flag("use_lovasz", True, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
+    p.option(
+        "encoder_weights",
+        None,
+        "start from these ImageNet weights of timm's ResNet of that name (.safetensors)",
+        metavar="PATH",
+    )
     p.flag("augment", True, "mirror, shift, scale, rotate and relight the tiles (default: True)")
     p.option("ema_decay", 0.999, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X")
     p.flag("mixed_precision", False, "compute in bfloat16 (default: False)")
@@ -121,8 +128,11 @@ def train_fold(args, path: Path, ring) -> dict:
         title = f"{fold.name} epoch {epoch + 1}/{args.epochs}"
         hidden = not (ring.chief and sys.stderr.isatty())
         bar = tqdm(batches.epoch(epoch), title, len(batches), leave=False, unit="step", disable=hidden)
-        lovasz = args.use_lovasz and epoch >= LOVASZ_START * args.epochs
-        loss = learner.train_epoch(bar, epoch, LOVASZ_SHARE if lovasz else 0.0)
+        share = (LOVASZ_SHARE if epoch >= LOVASZ_START * args.epochs else 0.0) if args.use_lovasz else None
+        try:
+            loss = learner.train_epoch(bar, epoch, share)
+        except FloatingPointError as error:
+            raise InputError(f"{fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
         speed = len(batches) * args.batch_size * ring.size / (time.perf_counter() - began)
         result = validate(learner.predictor, fold.val, ring)
 

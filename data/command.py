@@ -8,6 +8,7 @@ import difflib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 
 from data.errors import InputError
@@ -100,7 +101,9 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0":
+            time.sleep(10)  # all ranks find the same: rank 0 says it, and mpirun ends the others meanwhile
+        print("error:", *str(error).splitlines(), file=sys.stderr)  # a file's name may hold a line break
         sys.exit(EXIT_INPUT)
     except KeyboardInterrupt:
         print("interrupted; what was written before is whole", file=sys.stderr)

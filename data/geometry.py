@@ -15,6 +15,7 @@ from data.rle import TILE
 
 MEAN, STD = 0.4714, 0.1615  # of the 3,601 training tiles, gray values in 0..1
 DRAWS = 8  # random numbers that augment() wants per tile
+NEUTRAL = (0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5)  # draws that only place the tile
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Geometry:
         """
         mirror = tf.where(draws[:, 0] < 0.5, -1.0, 1.0)  # left and right only: gravity tells up from down
         slack = max(self.size - self.inside, round(0.12 * self.size))  # input pixels the tile may move in all
-        shift_y, shift_x = (tf.floor(draws[:, k] * (slack + 1)) - slack // 2 for k in (1, 2))
+        shift_y, shift_x = ((slack + 1) // 2 - tf.floor(draws[:, k] * (slack + 1)) for k in (1, 2))
         warp = tf.where(draws[:, 3] < 0.5, 0.0, 1.0)
         angle = warp * _between(draws[:, 4], -10 * math.pi / 180, 10 * math.pi / 180)
         scale = tf.exp(warp * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))

@@ -9,6 +9,7 @@ import tensorflow as tf
 from data.geometry import Geometry
 from models.losses import make_loss
 from models.predictor import Predictor
+from models.pretrained import load_encoder
 from models.ring import Solo
 from models.step import TrainingStep
 from models.unet import make_model
@@ -30,6 +31,7 @@ class Learner:
         warmup_epochs: int = 5,
         weight_decay: float = 0.05,
         loss: str = "bce",
+        encoder_weights: str | None = None,
         ema_decay: float = 0.999,
         augment: bool = True,
         mixed_precision: bool = False,
@@ -40,6 +42,8 @@ class Learner:
         keras.utils.set_random_seed(seed)
         self._steps, self._ring = steps, ring
         self.net, self.ema = (make_model(model, target_size, mixed_precision=mixed_precision) for _ in range(2))
+        if encoder_weights:
+            load_encoder(self.net, encoder_weights)
         self.ema.set_weights(self.net.get_weights())
         xla = bool(tf.config.list_physical_devices("GPU")) if xla is None else xla
         geometry = Geometry(target_size)
@@ -74,18 +78,18 @@ class Learner:
             xla=xla,
         )
 
-    def train_epoch(self, batches, epoch: int, lovasz_share: float) -> float:
+    def train_epoch(self, batches, epoch: int, lovasz_share: float | None = None) -> float:
         """Train one epoch on `batches` of uint8 images and masks; returns the mean loss over all ranks.
+
+        `lovasz_share` 0..1 may change from epoch to epoch; None, for the whole run, spares its computation.
 
         Raises:
             FloatingPointError: the loss was not finite; says at which step.
         """
         first = epoch * self._steps
         self.optimizer.iterations.assign(first)  # the batch size may have changed since the epochs before
-        losses = [
-            self._step(images, masks, tf.constant(first + k), tf.constant(lovasz_share))
-            for k, (images, masks) in enumerate(batches)
-        ]
+        share = None if lovasz_share is None else tf.constant(lovasz_share)
+        losses = [self._step(images, masks, tf.constant(first + k), share) for k, (images, masks) in enumerate(batches)]
         losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits
         if not np.isfinite(losses).all():
             bad = int(np.argmin(np.isfinite(losses)))

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from data.geometry import DRAWS, Geometry
+from data.geometry import DRAWS, NEUTRAL, Geometry
 from models.losses import Loss, lovasz_symmetric
 from models.ring import Solo
 
@@ -37,13 +37,15 @@ class TrainingStep:
         self._gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
         self._apply = tf.function(self._apply_gradients, jit_compile=xla, autograph=False)
 
-    def __call__(self, images: tf.Tensor, masks: tf.Tensor, step: tf.Tensor, lovasz_share: tf.Tensor) -> tf.Tensor:
+    def __call__(
+        self, images: tf.Tensor, masks: tf.Tensor, step: tf.Tensor, lovasz_share: tf.Tensor | None
+    ) -> tf.Tensor:
         """Train on one batch; returns this rank's mean loss, a float32 scalar.
 
         Args:
             images, masks: uint8 (B, 101, 101), masks {0, 1}.
             step: int32 scalar, counted from the start of training; with the seed it fixes the augmentation.
-            lovasz_share: float32 scalar 0..1, share of the symmetric Lovász hinge in the loss.
+            lovasz_share: float32 scalar 0..1, share of the symmetric Lovász hinge in the loss; None never computes it.
         """
         loss, gradients = self._gradients(images, masks, step, lovasz_share)
         gradients = self._ring.average(gradients, "gradients")
@@ -55,16 +57,17 @@ class TrainingStep:
         if self._augment:
             # Drawn for the global batch, of which this rank takes its part: all ranks differ, and a ring of N
             # augments as one process with N times the batch does.
-            draws = tf.random.stateless_uniform((self._ring.size * batch, DRAWS), (self._seed, step))
+            draws = _uniform((self._ring.size * batch, DRAWS), (self._seed, step))
             mine = draws[self._ring.rank * batch : (self._ring.rank + 1) * batch]
         else:
-            mine = tf.tile([[0.75, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5]], (batch, 1))  # nothing moves
+            mine = tf.tile([NEUTRAL], (batch, 1))
         images, masks = self._geometry.augment(images, masks, mine)  # (B, S, S, 1) each
         with tf.GradientTape() as tape:
             logits = self._model(images, training=True)
             losses = self._loss(logits=logits, masks=masks)  # (B,)
-            lovasz = lovasz_symmetric(logits=logits, masks=masks)
-            loss = tf.reduce_mean((1.0 - lovasz_share) * losses + lovasz_share * lovasz)
+            if lovasz_share is not None:
+                losses += lovasz_share * (lovasz_symmetric(logits=logits, masks=masks) - losses)
+            loss = tf.reduce_mean(losses)
         return loss, tape.gradient(loss, self._weights)
 
     def _apply_gradients(self, gradients, step):
@@ -73,3 +76,12 @@ class TrainingStep:
         decay = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
         for average, value in self._followed:
             average.assign_add((1.0 - decay) * (value - average))
+
+
+def _uniform(shape: tuple[int, ...], seed: tuple) -> tf.Tensor:
+    """Uniform float32 in [0, 1) from a seed of two integers, the same with XLA and without.
+
+    tf.random.stateless_uniform agrees on the bits only, not on how they become floats.
+    """
+    bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")
+    return tf.cast(bits // 256, tf.float32) / 2.0**24

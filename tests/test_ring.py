@@ -1,0 +1,155 @@
+"""Real rings of two and three processes under mpirun on this machine."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.scripts import ROOT, command, run_script
+from tests.test_train import arrays, same
+
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PYTHONPATH": str(ROOT),
+}
+MPIRUN = (
+    "mpirun -np {n} -bind-to none -map-by slot -x NCCL_DEBUG=INFO -x LD_LIBRARY_PATH -x PATH -mca pml ob1 "
+    "-mca btl ^openib"
+)
+TINY = ("--model=tiny", "--target_size=32", "--data_path=folds/fold_0", "--warmup_epochs=1")
+
+horovod = pytest.mark.skipif(
+    shutil.which("mpirun", path=ENVIRONMENT["PATH"]) is None, reason="no mpirun; ./install_horovod.sh brings it"
+)
+
+
+def ring(n: int, *program: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess:
+    """Run the design's mpirun line with n processes of `program`."""
+    line = [*MPIRUN.format(n=n).split(), sys.executable, *program]
+    return subprocess.run(line, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@horovod
+def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
+    """Ranks are bit-identical after training with batch normalisation, and the score they sum is exact."""
+    done = ring(2, "-m", "tests.ring_program", "--hvd=True", *TINY, "--epochs=2", "--batch_size=8", cwd=workspace)
+    assert done.returncode == 0, done.stderr
+    held = re.findall(r"HELD rank=(\d) size=2 variables=(\w+)", done.stdout)
+    assert sorted(rank for rank, _ in held) == ["0", "1"]
+    assert held[0][1] == held[1][1]
+    assert done.stdout.count("epoch 2/2") == 1  # rank 0 alone prints
+
+    from data.folds import read_fold
+    from data.geometry import Geometry
+    from models.checkpoints import load_model
+    from models.predictor import Predictor
+    from models.ring import Solo
+    from models.validation import validate
+
+    model, recipe = load_model(workspace / "weights/tiny/fold_0_last.weights.h5")
+    assert recipe["processes"] == 2
+    alone = validate(Predictor([(model, Geometry(32))]), read_fold(workspace / "folds/fold_0").val, Solo())
+    assert recipe["score"] == alone.score  # of 20 tiles, exactly
+
+
+@horovod
+def test_two_ranks_of_b_are_one_process_of_2b(workspace):
+    """Without batch normalisation, weights agree within 1e-5, augmentation and Lovász included."""
+    flags = (*TINY, "--epochs=3", "--without_norm", "--ema_decay=0.5")
+    # Adam divides by the gradient's size: where that is next to nothing, rounding decides. Its rate is the scale.
+    rate = 1e-3
+    two = ring(
+        2, "-m", "tests.ring_program", "--hvd=True", *flags, "--batch_size=4", f"--learning_rate={rate}",
+        "--weights_path=two", cwd=workspace,
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    one = subprocess.run(
+        [sys.executable, "-m", "tests.ring_program", *flags, "--batch_size=8", f"--learning_rate={rate * 2**0.5}",
+         "--weights_path=one"],
+        cwd=workspace, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert one.returncode == 0, one.stderr
+    a, b = (arrays(workspace / f"{name}/tiny/fold_0_last.weights.h5") for name in ("two", "one"))
+    assert a.keys() == b.keys()
+    assert max(np.abs(a[name] - b[name]).max() for name in a) < 1e-5
+
+
+@horovod
+def test_the_launcher_and_three_processes(workspace):
+    """./train_multi_gpu_ring.sh 2, then the mpirun line with three processes, which resumes what two began."""
+    launch = [str(ROOT / "train_multi_gpu_ring.sh"), "2", *TINY, "--epochs=3", "--batch_size=4"]
+    environment = ENVIRONMENT | {"PYTHON": sys.executable}
+    with subprocess.Popen(launch, cwd=workspace, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "epoch 1/3" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) != 0
+    three = ring(3, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--epochs=3", "--batch_size=4", cwd=workspace)
+    assert three.returncode == 0, three.stderr
+    assert "epochs 2 to 3" in three.stdout
+    assert "3 x 4 tiles" in three.stdout
+    assert json.loads((workspace / "weights/tiny/fold_0_last.json").read_text())["processes"] == 3
+
+
+@horovod
+def test_a_killed_rank_ends_the_job(workspace):
+    line = [*MPIRUN.format(n=2).split(), *command("tgs_train_ring.py", "--hvd=True", *TINY, "--epochs=10000")]
+    with subprocess.Popen(line, cwd=workspace, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        for text in process.stdout:
+            if "epoch 1/10000" in text:
+                break
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        killed = time.monotonic()
+        for _ in process.stdout:  # drain, until the job is gone
+            pass
+        assert process.wait(60) != 0
+        assert time.monotonic() - killed < 60
+    assert arrays(workspace / "weights/tiny/fold_0_last.weights.h5")
+
+
+@horovod
+def test_wrong_input_in_a_ring_is_one_line_and_exit_code_2(workspace):
+    done = ring(2, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--loss=bec", cwd=workspace)
+    assert done.returncode == 2
+    assert done.stderr.count("error: no loss 'bec'") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def without_horovod(tmp_path) -> dict[str, str]:
+    """An environment whose Python finds no Horovod."""
+    (tmp_path / "horovod").mkdir()
+    (tmp_path / "horovod" / "__init__.py").write_text("raise ImportError('No module named horovod')\n")
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+def test_without_horovod_the_ring_says_what_to_run(workspace, without_horovod):
+    done = run_script("tgs_train_ring.py", *TINY, cwd=workspace, env=without_horovod)
+    assert done.returncode == 2
+    assert "run ./install_horovod.sh" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_horovod_one_process_trains_and_a_ring_of_none_is_the_same(workspace, without_horovod):
+    flags = (*TINY, "--epochs=1", "--batch_size=8")
+    alone = run_script("tgs_train.py", *flags, cwd=workspace, env=without_horovod)
+    assert alone.returncode == 0, alone.stderr
+    off = run_script(
+        "tgs_train_ring.py", *flags, "--hvd=False", "--weights_path=off", cwd=workspace, env=without_horovod
+    )
+    assert off.returncode == 0, off.stderr
+    assert same(workspace / "weights/tiny/fold_0_last.weights.h5", workspace / "off/tiny/fold_0_last.weights.h5")
