@@ -1,8 +1,10 @@
 """Weights with the recipe that made them, and the state that resuming needs. Numbers and JSON only, no pickle."""
 
+import hashlib
 import json
 import platform
 import subprocess
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from data.files import read_json, replacing, write_json
 from models.unet import make_model
 
 ENDING = ".weights.h5"
-RECIPE_KEYS = {"model", "target_size", "fold", "folds", "fingerprint", "score", "threshold", "epoch"}
+RECIPE_KEYS = {"digest", "model", "target_size", "fold", "folds", "fingerprint", "score", "threshold", "epoch"}
 
 
 def recipe_path(weights: str | Path) -> Path:
@@ -30,7 +32,12 @@ def save_weights(path: str | Path, model: keras.Model, recipe: dict) -> None:
     """Write a model's weights and, beside them, their recipe; each replaces what was there in one step."""
     with replacing(path) as temporary:
         model.save_weights(temporary)
-    write_json(recipe_path(path), recipe)
+    write_json(recipe_path(path), recipe | {"digest": digest(model)})
+
+
+def digest(model: keras.Model) -> str:
+    """Sixteen hex digits that name a model's weights."""
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()[:16]
 
 
 def load_recipe(path: str | Path) -> dict:
@@ -51,12 +58,16 @@ def load_model(path: str | Path) -> tuple[keras.Model, dict]:
     recipe = load_recipe(path)
     model = make_model(recipe["model"], recipe["target_size"])
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras only warns of layers that it finds no weights for: see below
+            model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0][:120]
+        raise InputError(f"{path} holds no weights of {recipe['model']} ({reason}); restore or train them") from None
+    if digest(model) != recipe["digest"]:
         raise InputError(
-            f"{path} holds no weights of {recipe['model']} ({reason}); restore or train them again"
-        ) from None
+            f"{path} does not hold the weights that {recipe_path(path).name} describes; restore or train them"
+        )
     return model, recipe
 
 

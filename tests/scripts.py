@@ -1,9 +1,15 @@
 """Running the four commands as users do: in a process of their own, in a folder of their own."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from data.command import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,3 +46,14 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.stderr.endswith("\n"), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr.removeprefix("error: ").removesuffix("\n")
+
+
+def run_here(main: Callable, *args: object, cwd: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a script's `main` in this process as the script itself would: TensorFlow is loaded once for all tests."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            run(partial(main, [str(arg) for arg in args]))
+        except SystemExit as exit:
+            code = exit.code
+    return subprocess.CompletedProcess(list(args), code, out.getvalue(), err.getvalue())

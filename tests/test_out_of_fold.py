@@ -26,7 +26,7 @@ def test_points_at_thresholds_and_least_areas():
 
 
 def test_search_finds_the_least_area_that_empties_inventions():
-    found = search(tiles((1000, 1000), (0, 30), (1000, 1000), (0, 30)))
+    found = search(tiles((1000, 1000), (1000, 1000), (0, 30), (0, 30)))
     assert found.score == 1.0
     assert 30 < found.min_area <= 1000
     assert found.cross_fitted == 1.0

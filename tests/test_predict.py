@@ -1,4 +1,7 @@
-"""tgs_predict.py as users run it: submissions, averages over folds, out-of-fold evaluation, validation."""
+"""tgs_predict.py: submissions, averages over folds, out-of-fold evaluation, validation, damaged weights.
+
+The first test runs the script; the others its main in this process, which spares TensorFlow's start each time.
+"""
 
 import csv
 import json
@@ -10,9 +13,10 @@ import numpy as np
 import pytest
 
 import tgs_predict
+import tgs_preprocess
 from data import rle
 from data.tiles import list_pngs, read_images
-from tests.scripts import run_script
+from tests.scripts import run_here, run_script
 
 TINY = ("--model=tiny", "--data_path=tgs", "--threshold=0.3")
 
@@ -25,7 +29,7 @@ def rows(path: Path) -> dict[str, str]:
 
 def predict(cwd: Path, *flags: str) -> tuple[Path, str]:
     """Run the script; returns the submission it wrote and what it printed."""
-    done = run_script("tgs_predict.py", *flags, cwd=cwd)
+    done = run_here(tgs_predict.main, *flags, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return cwd / re.search(r"wrote (\S+\.csv)", done.stdout)[1], done.stdout
 
@@ -39,10 +43,12 @@ def work(trained, tmp_path_factory) -> Path:
 
 
 def test_one_file_and_validation(work):
-    path, printed = predict(work, "--file_name=weights/tiny/fold_0_best.weights.h5", *TINY[1:])
+    done = run_script("tgs_predict.py", "--file_name=weights/tiny/fold_0_best.weights.h5", *TINY[1:], cwd=work)
+    assert done.returncode == 0, done.stderr
+    path = work / re.search(r"wrote (\S+\.csv)", done.stdout)[1]
     assert re.fullmatch(r"submission_fold_0_best_\d{8}-\d{6}\.csv", path.name)
     assert path.parent == work / "submission"
-    assert "12 tiles" in printed
+    assert "12 tiles" in done.stdout
     masks = rows(path)
     assert list(masks) == sorted(list_pngs(work / "tgs/test/images"))
     assert any(masks.values())
@@ -114,7 +120,7 @@ def test_a_missing_fold_is_named(work, tmp_path):
     shutil.copytree(work / "weights", tmp_path / "weights")
     (tmp_path / "weights/tiny/fold_1_best.weights.h5").unlink()
     flags = ("--use_folds=True", f"--weights_path={tmp_path}/weights", *TINY)
-    refused = run_script("tgs_predict.py", *flags, cwd=work)
+    refused = run_here(tgs_predict.main, *flags, cwd=work)
     assert refused.returncode == 2
     assert "fold_1" in refused.stderr
     assert "--allow_missing" in refused.stderr
@@ -123,7 +129,7 @@ def test_a_missing_fold_is_named(work, tmp_path):
 
 
 def test_out_of_fold_evaluation(work):
-    done = run_script("tgs_predict.py", "--oof=True", "--model=tiny", "--pick=last", "--tta=False", cwd=work)
+    done = run_here(tgs_predict.main, "--oof=True", "--model=tiny", "--pick=last", "--tta=False", cwd=work)
     assert done.returncode == 0, done.stderr
     summary = json.loads((work / "weights/tiny/oof_last.json").read_text())
     recipes = [json.loads((work / f"weights/tiny/fold_{k}_last.json").read_text()) for k in range(3)]
@@ -149,12 +155,12 @@ def test_weights_of_another_split_are_refused(work, tmp_path):
     shutil.copytree(work / "weights", tmp_path / "weights")
     recipe = tmp_path / "weights/tiny/fold_1_best.json"
     recipe.write_text(json.dumps(json.loads(recipe.read_text()) | {"fingerprint": "0" * 16}))
-    refused = run_script("tgs_predict.py", "--use_folds", f"--weights_path={tmp_path}/weights", *TINY, cwd=work)
+    refused = run_here(tgs_predict.main, "--use_folds", f"--weights_path={tmp_path}/weights", *TINY, cwd=work)
     assert refused.returncode == 2
     assert "different splits" in refused.stderr
-    again = run_script("tgs_preprocess.py", "--data_path=tgs", "--fold=3", "--seed=9", "--folds_path=other", cwd=work)
+    again = run_here(tgs_preprocess.main, "--data_path=tgs", "--fold=3", "--seed=9", "--folds_path=other", cwd=work)
     assert again.returncode == 0
-    refused = run_script("tgs_predict.py", "--oof", "--model=tiny", "--folds_path=other", cwd=work)
+    refused = run_here(tgs_predict.main, "--oof", "--model=tiny", "--folds_path=other", cwd=work)
     assert refused.returncode == 2
     assert "another split" in refused.stderr
 
@@ -172,7 +178,7 @@ def test_damaged_weights_are_named(work, tmp_path, damage):
         recipe.write_text(json.dumps(json.loads(recipe.read_text()) | {"model": "resnet18"}))
     else:
         recipe.unlink()
-    done = run_script("tgs_predict.py", f"--file_name={weights}", "--data_path=tgs", cwd=work)
+    done = run_here(tgs_predict.main, f"--file_name={weights}", "--data_path=tgs", cwd=work)
     assert done.returncode == 2, done.stderr
     assert str(tmp_path / "a") in done.stderr
     assert done.stderr.count("\n") == 1
@@ -184,14 +190,14 @@ def test_damaged_weights_are_named(work, tmp_path, damage):
         ([], "exactly one of"),
         (["--use_folds", "--oof"], "exactly one of"),
         (["--use_folds", "--model=resnet34"], "train first"),
-        (["--file_name=nothing.weights.h5"], "no weights file nothing.weights.h5"),
+        (["--file_name=nothing.weights.h5", "--data_path=tgs"], "no weights file nothing.weights.h5"),
         (["--use_folds", "--model=tiny", "--data_path=nowhere"], "nowhere"),
         (["--threshold=1.5", "--use_folds"], "outside 0 to 1"),
         (["--validate=nothing.csv", "--data_path=tgs"], "nothing.csv"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(work, flags, said):
-    done = run_script("tgs_predict.py", *flags, cwd=work)
+    done = run_here(tgs_predict.main, *flags, cwd=work)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

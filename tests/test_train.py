@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.scripts import command, run_script
+import tgs_train
+from tests.scripts import command, run_here, run_script
 
 TINY = ("--model=tiny", "--target_size=32", "--batch_size=8")
 
@@ -75,14 +76,14 @@ def test_tensorboard_holds_scalars_and_example_predictions(trained):
 
 def test_a_finished_run_says_so_and_changes_nothing(trained):
     files = {path: path.read_bytes() for path in (trained / "weights").rglob("*") if path.is_file()}
-    again = run_script("tgs_train.py", *TINY, "--data_path=folds", "--epochs=2", cwd=trained)
+    again = run_here(tgs_train.main, *TINY, "--data_path=folds", "--epochs=2", cwd=trained)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("finished before") == 3
     assert files == {path: path.read_bytes() for path in (trained / "weights").rglob("*") if path.is_file()}
 
 
 def test_other_flags_do_not_resume(trained):
-    refused = run_script("tgs_train.py", *TINY, "--data_path=folds/fold_0", "--epochs=2", "--seed=2", cwd=trained)
+    refused = run_here(tgs_train.main, *TINY, "--data_path=folds/fold_0", "--epochs=2", "--seed=2", cwd=trained)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: ")
     assert refused.stderr.count("\n") == 1
@@ -131,7 +132,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(workspace):
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(workspace, flags, said):
-    done = run_script("tgs_train.py", "--model=tiny", *flags, cwd=workspace)
+    done = run_here(tgs_train.main, "--model=tiny", *flags, cwd=workspace)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
