@@ -45,7 +45,8 @@ def draw_folds(path: str | Path, table: pd.DataFrame) -> None:
     left.set_xticks(classes, ["empty", *(f"≤ {10 * c}" for c in classes[1:])])
     left.set(xlabel="salt coverage of the tile (%)", ylabel="share of the fold's tiles (%)")
     right.set(xlabel="depth of the tile (as in depths.csv)", ylabel="share of the fold's tiles at most so deep")
-    left.legend()
+    if len(folds) <= 10:  # more would not fit, nor be told apart
+        left.legend()
     _save(figure, path)
 
 

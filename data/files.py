@@ -13,8 +13,9 @@ from data.errors import InputError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success flush it to disk and rename it to `path`.
 
-    On an error the temporary file is removed and `path` is what it was. The temporary name ends like
-    `path` does, since Keras chooses a format by the ending.
+    On an error the temporary file is removed and `path` is what it was; what the system refuses (a full disk,
+    a folder in the way) is an InputError. The temporary name ends like `path` does, since Keras chooses a
+    format by the ending.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -24,6 +25,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from data.errors import InputError
 from data.fold_tree import FOLD_COLUMNS, write_fold_tree
@@ -76,15 +76,40 @@ class TGSDatasetPreprocessor:
         """Fold (N,) in which each tile validates."""
         if len(table) < 2 * self.n_folds:
             raise InputError(f"{len(table)} tiles in {self.data_path} are too few for {self.n_folds} folds")
-        splitter = StratifiedKFold if self.group == "none" else StratifiedGroupKFold
-        folds = np.full(len(table), -1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a class with fewer tiles than folds: spread as it can be
-            split = splitter(self.n_folds, shuffle=True, random_state=self.seed).split(
-                tiles.ids, self.strata(table, tiles), table["group"]
-            )
-            for fold, (_, validation) in enumerate(split):
-                folds[validation] = fold
+        classes = pd.Series(np.asarray(self.strata(table, tiles)))
+        if len(classes) != len(table) or classes.isna().any() or classes.dtype.kind == "f":
+            raise InputError(f"strata() of {type(self).__name__} must give a whole number or a name for every tile")
+        codes = classes.factorize()[0]
+        return self._deal(codes) if self.group == "none" else self._deal_groups(codes, table["group"])
+
+    def _deal(self, codes: np.ndarray) -> np.ndarray:
+        """Deal the tiles of class 0, then those of class 1, ... to the folds in turn: even to one tile in every class.
+
+        The very split of scikit-learn's StratifiedKFold, which refuses when each class has fewer tiles than folds.
+        """
+        rng = np.random.RandomState(self.seed)
+        folds = np.empty_like(codes)
+        dealt = 0
+        for code in range(codes.max() + 1):
+            members = np.flatnonzero(codes == code)
+            hand = np.sort((dealt + np.arange(len(members))) % self.n_folds)
+            rng.shuffle(hand)
+            folds[members] = hand
+            dealt += len(members)
+        return folds
+
+    def _deal_groups(self, codes: np.ndarray, groups: pd.Series) -> np.ndarray:
+        """Give whole groups to folds, as even as that can be."""
+        folds = np.empty_like(codes)
+        split = StratifiedGroupKFold(self.n_folds, shuffle=True, random_state=self.seed)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # a class with fewer tiles than folds
+                for fold, (_, validation) in enumerate(split.split(codes, codes, groups)):
+                    folds[validation] = fold
+        except ValueError as error:  # too few groups, or every class has fewer tiles than folds
+            reason = str(error).rstrip(".")
+            raise InputError(f"cannot give groups to {self.n_folds} folds ({reason}); use fewer folds") from None
         return folds
 
 
@@ -120,7 +145,8 @@ def _depth_class(table: pd.DataFrame, classes: int) -> np.ndarray:
     if table["depth"].isna().any():
         missing = table["id"][table["depth"].isna()].iloc[0]
         raise InputError(f"no depth for the tile '{missing}' in depths.csv; add it, or use --stratify=coverage")
-    return pd.qcut(table["depth"], classes, labels=False, duplicates="drop").to_numpy()
+    edges = np.quantile(table["depth"], np.arange(1, classes) / classes)
+    return np.searchsorted(edges, table["depth"])
 
 
 # ---- reading a fold ----------------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 """Finding the data in what Kaggle delivers: folders, `train.zip` and `test.zip`, or the whole competition's zip."""
 
+import csv
+import filecmp
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from data import rle
@@ -42,10 +46,9 @@ def find_dataset(data_path: str | Path) -> Dataset:
         root = _unpack([root], UNPACKED)
     elif not root.exists():
         raise InputError(f"no such folder or zip: {root}; give Kaggle's data with --data_path")
-    elif not (root / "train").exists() and (zips := sorted(root.glob("*.zip"))):
-        csvs = [root / name for name in CSV_NAMES if (root / name).is_file()]
-        root = _unpack([*zips, *csvs], UNPACKED)
-    train = next((folder for folder in (root / "train", root) if (folder / "images").is_dir()), None)
+    elif zips := _packed(root):
+        root = _unpack([*zips, *(root / name for name in CSV_NAMES if (root / name).is_file())], UNPACKED)
+    train = _train_folder(root)
     if train is None:
         raise InputError(f"no train/images in {root}; unpack Kaggle's train.zip there, or give the zip itself")
     optional = {name: root / name if (root / name).is_file() else None for name in CSV_NAMES}
@@ -60,41 +63,64 @@ def find_dataset(data_path: str | Path) -> Dataset:
     )
 
 
+def _train_folder(root: Path) -> Path | None:
+    """The folder that holds images/ and masks/ of the labelled tiles, None when there is none."""
+    return next((folder for folder in (root / "train", root) if (folder / "images").is_dir()), None)
+
+
+def _packed(root: Path) -> list[Path]:
+    """The zips in `root` to unpack: while it has no labelled tiles, those; in data/tgs also a test.zip added later."""
+    zips = {path.name: path for path in sorted(root.glob("*.zip"))}
+    named = [zips[name] for name in ("train.zip", "test.zip") if name in zips]
+    if _train_folder(root) is None:
+        return named if "train.zip" in zips else list(zips.values())
+    late = root.resolve() == UNPACKED.resolve() and not (root / "test").exists()
+    return [path for path in named if late and path.name == "test.zip"]
+
+
 def read_csv(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read a CSV whose header is exactly `columns`, all as text; the first column holds unique ids.
 
+    Returns:
+        a table indexed by line of the file.
     Raises:
         InputError: unreadable or malformed file, another header, no row, or an empty or repeated id.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader if row]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are ValueErrors
-        raise InputError(f"{path} is not a CSV of {','.join(columns)} ({str(error).splitlines()[0]})") from None
-    if tuple(table.columns) != columns:
-        raise InputError(
-            f"{path} has the columns {','.join(map(str, table.columns))[:80]}; expected {','.join(columns)}"
-        )
-    ids = table[columns[0]]
-    if table.empty:
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a CSV of {','.join(columns)} ({error})") from None
+    if not rows:
+        raise InputError(f"{path} is empty; get the file again")
+    (_, header), *rows = rows
+    if tuple(header) != columns:
+        raise InputError(f"{path} has the columns {','.join(header)[:80]}; expected {','.join(columns)}")
+    if not rows:
         raise InputError(f"{path} has a header and no rows")
-    if (ids == "").any():
-        raise InputError(f"{path} line {int((ids == '').argmax()) + 2}: the {columns[0]} is empty")
-    if ids.duplicated().any():
-        raise InputError(f"{path} has '{ids[ids.duplicated()].iloc[0]}' twice; keep one")
-    return table
+    seen: set[str] = set()
+    for line, row in rows:
+        if len(row) != len(columns):
+            raise InputError(f"{path} line {line} has {len(row)} values; expected {','.join(columns)}")
+        if not row[0]:
+            raise InputError(f"{path} line {line}: the {columns[0]} is empty")
+        if row[0] in seen:
+            raise InputError(f"{path} line {line} has '{row[0]}' a second time; keep one")
+        seen.add(row[0])
+    lines, values = zip(*rows, strict=True)
+    return pd.DataFrame(list(values), index=list(lines), columns=list(columns), dtype=str)
 
 
-def read_depths(path: str | Path) -> dict[str, int]:
+def read_depths(path: str | Path) -> dict[str, float]:
     """Read depths.csv: id -> depth below the surface in the data's own units (feet, Kaggle says)."""
     table = read_csv(path, ("id", "z"))
     depths = pd.to_numeric(table["z"], errors="coerce")
-    if depths.isna().any():
-        raise InputError(
-            f"{path} line {int(depths.isna().argmax()) + 2}: the depth '{table['z'][depths.isna()].iloc[0]}'"
-        )
-    return dict(zip(table["id"], depths.astype(int), strict=True))
+    for line in depths.index[~np.isfinite(depths)]:
+        raise InputError(f"{path} line {line}: the depth '{table['z'][line]}' is not a number")
+    return dict(zip(table["id"], depths.tolist(), strict=True))
 
 
 def check_train_csv(path: str | Path, ids: list[str]) -> None:
@@ -107,7 +133,7 @@ def check_train_csv(path: str | Path, ids: list[str]) -> None:
 
 def check_masks(path: str | Path, table: pd.DataFrame) -> None:
     """Check the rle_mask column of a table read from `path`."""
-    for line, (name, text) in enumerate(zip(table["id"], table["rle_mask"], strict=True), start=2):
+    for line, name, text in zip(table.index, table["id"], table["rle_mask"], strict=True):
         try:
             rle.decode(text)
         except ValueError as error:
@@ -118,88 +144,100 @@ def check_masks(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def _unpack(sources: list[Path], target: Path) -> Path:
-    """Unpack zips (and copy CSVs) into `target`, part by part: each of train/ and test/ appears whole or not at all."""
+    """Unpack zips (and copy CSVs) into `target`, part by part: each of train/ and test/ appears whole or not at all.
+
+    What is there already is compared and kept; it may hold more than the zips.
+    """
     make_folder(target)
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target) as scratch:
         staging = Path(scratch)
+        tiles = 0
         for source in sources:
-            if source.suffix == ".csv":
+            if source.suffix != ".csv":
+                tiles += _unpack_zip(source, str(source), staging, target)
+            elif not (target / source.name).is_file() or not filecmp.cmp(source, target / source.name, shallow=False):
                 shutil.copyfile(source, staging / source.name)
-            else:
-                _unpack_zip(source, staging, depth=2)
-        if not (staging / "train").exists() and not (staging / "test").exists():
+        if not tiles:
             raise InputError(
                 f"{sources[0]} holds no tiles; expected images/*.png and masks/*.png, or train.zip and test.zip"
             )
-        for part in sorted(staging.iterdir()):
-            _move_into_place(part, target / part.name)
-    print(f"unpacked {', '.join(str(source) for source in sources)} into {target}/")
+        parts = [path.name for path in sorted(staging.iterdir())]
+        for part in parts:
+            if (target / part).exists():
+                raise InputError(f"{target / part} exists and differs from the zip's; move it away and run this again")
+        for part in parts:
+            (staging / part).rename(target / part)
+    names = ", ".join(str(source) for source in sources)
+    print(f"unpacked {names} into {target}/" if parts else f"{target}/ holds all of {names} already")
     return target
 
 
-def _move_into_place(part: Path, target: Path) -> None:
-    """Rename `part` to `target`; an existing target must hold the same files and is then kept."""
-    if not target.exists():
-        part.rename(target)
-    elif _listing(part) != _listing(target):
-        raise InputError(f"{target} exists and differs from the zip's; move it away and run this again")
+def _unpack_zip(source: Path, name: str, staging: Path, target: Path, depth: int = 2) -> int:
+    """Unpack what `target` lacks of the tiles, CSVs and inner train/test zips of one zip into `staging`.
 
+    Other members are left in it. `name` is what messages call it.
 
-def _listing(path: Path) -> dict[str, int]:
-    """File sizes by relative path, of a folder or of a single file."""
-    files = [path] if path.is_file() else (file for file in path.rglob("*") if file.is_file())
-    return {str(file.relative_to(path)): file.stat().st_size for file in files}
-
-
-def _unpack_zip(source: Path, staging: Path, depth: int) -> None:
-    """Unpack the tiles, CSVs and inner train/test zips of one zip; other members are left in it."""
+    Returns:
+        how many tiles the zip holds.
+    """
     try:
         with zipfile.ZipFile(source) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            _check_members(source, members)
-            inner = [m for m in members if PurePosixPath(m.filename).name in ("train.zip", "test.zip")]
-            # A member's place: its last two folders for a tile (images/x.png), its name for a CSV.
-            part = "test" if source.stem == "test" else "train"
-            places = {m: place for m in members if (place := _place(m.filename, part)) is not None}
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
+            _check_members(name, members)
+            part = "test" if source.stem.startswith("test") else "train"
+            places = {m: place for m in members if (place := _place(_path(m), part)) is not None}
             if len(set(places.values())) < len(places):
                 repeated = next(place for place, n in Counter(places.values()).items() if n > 1)
-                raise InputError(f"{source} holds {repeated} twice; keep one")
-            for folder in {place.parent for place in places.values()}:
-                make_folder(staging / folder)
-            _extract(archive, {m: staging / place for m, place in places.items()})
-            for member in inner if depth > 1 else []:
-                path = staging / PurePosixPath(member.filename).name
-                _extract(archive, {member: path})
-                _unpack_zip(path, staging, depth - 1)
-                path.unlink()
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:  # RuntimeError: encrypted
-        raise InputError(f"{source} cannot be unpacked ({error}); get the zip again") from None
+                raise InputError(f"{name} holds {repeated} twice; keep one")
+            new = {m: staging / place for m, place in places.items() if not _is_there(m, target / place)}
+            for folder in {path.parent for path in new.values()}:
+                make_folder(folder)
+            _extract(archive, new)
+            tiles = sum(place.suffix != ".csv" for place in places.values())
+            for member in members if depth > 1 else []:
+                if _path(member).name in ("train.zip", "test.zip"):
+                    inner = staging / _path(member).name
+                    _extract(archive, {member: inner})
+                    tiles += _unpack_zip(inner, f"{inner.name} in {name}", staging, target, depth - 1)
+                    inner.unlink()
+            return tiles
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:  # Runtime: encrypted, unknown
+        raise InputError(f"{name} cannot be unpacked ({error}); get the zip again") from None
     except OSError as error:
-        raise InputError(f"cannot unpack {source}: {error.strerror}") from None
+        raise InputError(f"cannot unpack {name}: {error.strerror or error}") from None
 
 
-def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
+def _path(member: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(member.filename.replace("\\", "/"))  # some programs on Windows write backslashes
+
+
+def _check_members(name: str, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
-        path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        path = _path(member)
+        if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
             raise InputError(
-                f"{source} holds '{member.filename}', which would leave the target folder; do not use this zip"
+                f"{name} holds '{member.filename}', which would leave the target folder; do not use this zip"
             )
         if path.suffix.lower() in (".png", ".csv") and member.file_size > MAX_FILE:
-            raise InputError(f"{source} holds '{member.filename}' of {member.file_size >> 20} MiB; do not use this zip")
+            raise InputError(f"{name} holds '{member.filename}' of {member.file_size >> 20} MiB; do not use this zip")
     if sum(member.file_size for member in members) > MAX_TOTAL:
-        raise InputError(f"{source} would unpack to more than {MAX_TOTAL >> 30} GiB; do not use this zip")
+        raise InputError(f"{name} would unpack to more than {MAX_TOTAL >> 30} GiB; do not use this zip")
 
 
-def _place(name: str, part: str) -> Path | None:
+def _place(path: PurePosixPath, part: str) -> Path | None:
     """Where a member belongs under the target: [train/|test/]images|masks/x.png or a known CSV; None = not ours."""
-    path = PurePosixPath(name)
     if path.name in CSV_NAMES:
         return Path(path.name)
     if path.suffix.lower() != ".png" or path.parent.name not in ("images", "masks"):
         return None
     above = path.parent.parent.name
     return Path(above if above in ("train", "test") else part, path.parent.name, path.name)
+
+
+def _is_there(member: zipfile.ZipInfo, path: Path) -> bool:
+    """Whether the file `path` has the member's size and checksum."""
+    same_size = path.is_file() and path.stat().st_size == member.file_size
+    return same_size and zlib.crc32(path.read_bytes()) == member.CRC
 
 
 def _extract(archive: zipfile.ZipFile, targets: dict[zipfile.ZipInfo, Path]) -> None:

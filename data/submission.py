@@ -17,9 +17,13 @@ def tiles_to_predict(data_path: str | Path) -> dict[str, Path]:
     """Map id -> path of the tiles to predict: of `test/images` under `data_path`, else of the PNGs in it."""
     root = Path(data_path)
     test = root / "test" / "images"
-    if not test.is_dir() and (root / "test.zip").is_file():
-        raise InputError(f"{root} holds a packed test.zip; run tgs_preprocess.py --data_path={root}, which unpacks it")
-    return list_pngs(test if test.is_dir() else root)
+    if test.is_dir():
+        return list_pngs(test)
+    if (root / "test.zip").is_file():
+        raise InputError(f"{root}/test.zip is packed; unpack it: python -m zipfile -e {root}/test.zip {root}/test")
+    if root.is_dir() and not any(root.glob("*.png")):
+        raise InputError(f"no test/images and no .png in {root}; name a folder of tiles with --data_path")
+    return list_pngs(root)
 
 
 def expected_ids(data_path: str | Path) -> set[str]:

@@ -37,7 +37,7 @@ class TileSet:
 def list_pngs(folder: str | Path) -> dict[str, Path]:
     """Map id -> path of every PNG in `folder`, sorted by id; hidden files are passed over.
 
-    InputError: no such folder, no PNG in it, or a file that is not a PNG.
+    InputError: no such folder, no PNG in it, a file that is not a PNG, or a name that cannot be an id.
     """
     folder = Path(folder)
     try:
@@ -47,6 +47,8 @@ def list_pngs(folder: str | Path) -> dict[str, Path]:
     for name in names:
         if not name.endswith(".png"):
             raise InputError(f"{folder / name} is not a .png; rename it, or move it out of the folder of tiles")
+        if not name.isprintable():  # line breaks, or bytes that are not UTF-8: no id for a CSV
+            raise InputError(f"{folder}/ has a file named {name!a}, which cannot be an id; rename it")
     files = {name.removesuffix(".png"): folder / name for name in names}
     if not files:
         raise InputError(f"no .png in {folder}; put the tiles there or name another folder")
@@ -83,9 +85,9 @@ def read_tiles(images: str | Path, masks: str | Path) -> TileSet:
         InputError: naming the first file that is missing, left over or wrong.
     """
     image_paths, mask_paths = list_pngs(images), list_pngs(masks)
-    for missing in image_paths.keys() - mask_paths.keys():
+    for missing in sorted(image_paths.keys() - mask_paths.keys()):
         raise InputError(f"no mask for {image_paths[missing]}; expected {Path(masks) / missing}.png")
-    for extra in mask_paths.keys() - image_paths.keys():
+    for extra in sorted(mask_paths.keys() - image_paths.keys()):
         raise InputError(f"no image for {mask_paths[extra]}; expected {Path(images) / extra}.png")
     return TileSet(
         list(image_paths),

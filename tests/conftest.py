@@ -11,9 +11,8 @@ from hypothesis import settings
 from data.sample import make_sample
 from tests.scripts import run_script
 
-settings.register_profile(
-    "steady", deadline=None, derandomize=True
-)  # a busy machine is no failure; same cases each run
+# Property tests: a busy machine is no failure, and every run tries the same cases.
+settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 

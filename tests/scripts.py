@@ -3,13 +3,17 @@
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from data.command import run
+from data.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,3 +61,11 @@ def run_here(main: Callable, *args: object, cwd: str | Path) -> subprocess.Compl
         except SystemExit as exit:
             code = exit.code
     return subprocess.CompletedProcess(list(args), code, out.getvalue(), err.getvalue())
+
+
+def refused(call: Callable[[], object], said: str) -> str:
+    """Assert that a call raises InputError with one line that contains `said`; returns the line."""
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
