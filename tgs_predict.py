@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None):
     jobs = [args.validate is not None, args.oof, args.use_folds, args.file_name is not None]
     if sum(jobs) != 1:
         p.error("give exactly one of --file_name, --use_folds, --oof and --validate")
-    if args.validate:
+    if args.validate is not None:
         return validate(args)
     load_tensorflow()
     if args.oof:

@@ -5,6 +5,7 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import argparse
 import difflib
+import math
 import os
 import sys
 import tempfile
@@ -33,7 +34,7 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not a number of type {kind.__name__}") from None
-        if not low <= value <= high:  # also refuses nan
+        if not (low <= value <= high and math.isfinite(value)):
             raise argparse.ArgumentTypeError(f"{text} is outside {low} to {high}")
         return value
 
