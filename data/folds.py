@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from data.errors import InputError
 from data.fold_tree import FOLD_COLUMNS, write_fold_tree
@@ -79,37 +79,19 @@ class TGSDatasetPreprocessor:
         classes = pd.Series(np.asarray(self.strata(table, tiles)))
         if len(classes) != len(table) or classes.isna().any() or classes.dtype.kind == "f":
             raise InputError(f"strata() of {type(self).__name__} must give a whole number or a name for every tile")
-        codes = classes.factorize()[0]
-        return self._deal(codes) if self.group == "none" else self._deal_groups(codes, table["group"])
-
-    def _deal(self, codes: np.ndarray) -> np.ndarray:
-        """Deal the tiles of class 0, then those of class 1, ... to the folds in turn: even to one tile in every class.
-
-        The very split of scikit-learn's StratifiedKFold, which refuses when each class has fewer tiles than folds.
-        """
-        rng = np.random.RandomState(self.seed)
-        folds = np.empty_like(codes)
-        dealt = 0
-        for code in range(codes.max() + 1):
-            members = np.flatnonzero(codes == code)
-            hand = np.sort((dealt + np.arange(len(members))) % self.n_folds)
-            rng.shuffle(hand)
-            folds[members] = hand
-            dealt += len(members)
-        return folds
-
-    def _deal_groups(self, codes: np.ndarray, groups: pd.Series) -> np.ndarray:
-        """Give whole groups to folds, as even as that can be."""
-        folds = np.empty_like(codes)
-        split = StratifiedGroupKFold(self.n_folds, shuffle=True, random_state=self.seed)
+        codes, folds = classes.factorize()[0], np.empty(len(table), int)
+        splitter = StratifiedKFold if self.group == "none" else StratifiedGroupKFold
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # a class with fewer tiles than folds
-                for fold, (_, validation) in enumerate(split.split(codes, codes, groups)):
+                warnings.simplefilter("ignore", UserWarning)  # a class with fewer tiles than folds: spread as can be
+                split = splitter(self.n_folds, shuffle=True, random_state=self.seed).split(codes, codes, table["group"])
+                for fold, (_, validation) in enumerate(split):
                     folds[validation] = fold
         except ValueError as error:  # too few groups, or every class has fewer tiles than folds
             reason = str(error).rstrip(".")
-            raise InputError(f"cannot give groups to {self.n_folds} folds ({reason}); use fewer folds") from None
+            raise InputError(
+                f"{self.data_path} does not split into {self.n_folds} folds ({reason}); use fewer"
+            ) from None
         return folds
 
 
