@@ -74,7 +74,7 @@ def test_links_lead_through_a_linked_data_folder_and_into_a_linked_folds_folder(
 
 
 def test_a_rerun_leaves_no_stale_fold_and_no_file_of_the_user_goes(sample, tmp_path):
-    path = preprocess(sample, tmp_path, 5)
+    path = preprocess(sample, tmp_path, 4)
     (path / "notes.txt").write_text("mine")
     (path / "fold_notes").mkdir()
     (path / "fold_notes/x.png").write_text("mine")
