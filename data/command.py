@@ -106,6 +106,9 @@ def run(main: Callable[[], object]) -> None:
             time.sleep(10)  # all ranks find the same: rank 0 says it, and mpirun ends the others meanwhile
         print("error:", *str(error).splitlines(), file=sys.stderr)  # a file's name may hold a line break
         sys.exit(EXIT_INPUT)
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed here; run make env, then use .venv/bin/python", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
     except KeyboardInterrupt:
         print("interrupted; what was written before is whole", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+from models import make_model
 from tests.scripts import ROOT, command, run_script
 from tests.test_train import arrays, same
 
@@ -66,10 +68,13 @@ def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
 
 @horovod
 def test_two_ranks_of_b_are_one_process_of_2b(workspace):
-    """Without batch normalisation, weights agree within 1e-5, augmentation and Lovász included."""
-    flags = (*TINY, "--epochs=3", "--without_norm", "--ema_decay=0.5")
-    # Adam divides by the gradient's size: where that is next to nothing, rounding decides. Its rate is the scale.
-    rate = 1e-3
+    """Without batch normalisation, weights agree within 1e-5, augmentation included.
+
+    By cross-entropy: Lovász sorts pixels by error, and near the start, where thousands are nearly equal, rounding
+    decides their order. Adam divides by the gradient's size, and enlarges rounding where there is next to none.
+    """
+    flags = (*TINY, "--epochs=2", "--without_norm", "--ema_decay=0.5", "--use_lovasz=False")
+    rate = 3e-4
     two = ring(
         2, "-m", "tests.ring_program", "--hvd=True", *flags, "--batch_size=4", f"--learning_rate={rate}",
         "--weights_path=two", cwd=workspace,
@@ -84,6 +89,12 @@ def test_two_ranks_of_b_are_one_process_of_2b(workspace):
     a, b = (arrays(workspace / f"{name}/tiny/fold_0_last.weights.h5") for name in ("two", "one"))
     assert a.keys() == b.keys()
     assert max(np.abs(a[name] - b[name]).max() for name in a) < 1e-5
+
+    keras.utils.set_random_seed(1)  # training's own seed: the kernels it started from
+    start = [w.numpy() for w in make_model("tiny", 32).trainable_weights if w.path.endswith("kernel")]
+    trained = [b[name] for name in b if b[name].ndim == 4]
+    moved = [min(np.abs(s - t).max() for t in trained if t.shape == s.shape) for s in start]
+    assert np.median(moved) > 5e-4  # fifty times what the two may differ by
 
 
 @horovod
