@@ -116,13 +116,14 @@ def train_fold(args, path: Path, ring) -> dict:
     last = weights / f"{fold.name}_last{ENDING}"
     if progress.epoch == args.epochs:
         ring.print(f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew")
-        return read_json(recipe_path(last))
+        return ring.broadcast_object(read_json(recipe_path(last)) if ring.chief else None)
     ring.print(
         f"{fold.name}: {len(fold.train)} tiles to train, {len(fold.val)} to validate; {args.model}, epochs "
         f"{progress.epoch + 1} to {args.epochs} of {len(batches)} steps of {ring.size} x {args.batch_size} tiles; "
         f"ready after {time.perf_counter() - started:.1f} s"
     )
 
+    made_with = versions()
     for epoch in range(progress.epoch, args.epochs):
         began = time.perf_counter()
         title = f"{fold.name} epoch {epoch + 1}/{args.epochs}"
@@ -153,7 +154,7 @@ def train_fold(args, path: Path, ring) -> dict:
             "train_seconds": round(progress.seconds, 1),
             "processes": ring.size,
             "flags": vars(args),
-            "versions": versions(),
+            "versions": made_with,
         }
         if ring.chief:
             for file in [weights / f"{fold.name}_best{ENDING}", last] if best else [last]:
