@@ -33,7 +33,12 @@ def same(a, b) -> bool:
 def start(*flags: str, cwd) -> subprocess.Popen:
     """Start tgs_train.py on fold 0 and leave it running."""
     return subprocess.Popen(
-        command("tgs_train.py", *TINY, *flags), cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command("tgs_train.py", *TINY, *flags),
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
 
 
