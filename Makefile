@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 override GPU := $(filter 1,$(GPU))# GPU=1: TensorFlow's CUDA packages (env) and an NCCL build (horovod)
 ARGS ?=# further arguments of pytest: make test ARGS='-k rle -x'
 
-DEMO_EPOCHS ?= 6
+DEMO_EPOCHS ?= 10
 DEMO_SIZE ?= 64
 DEMO_FLAGS ?= --model=tiny --epochs=$(DEMO_EPOCHS) --target_size=$(DEMO_SIZE)
 

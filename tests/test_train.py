@@ -32,14 +32,9 @@ def same(a, b) -> bool:
 
 def start(*flags: str, cwd) -> subprocess.Popen:
     """Start tgs_train.py on fold 0 and leave it running."""
-    return subprocess.Popen(
-        command("tgs_train.py", *TINY, *flags),
-        cwd=cwd,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )
+    # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+    line = ["env", "--default-signal=INT", *command("tgs_train.py", *TINY, *flags)]
+    return subprocess.Popen(line, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def until(process: subprocess.Popen, text: str) -> str:
