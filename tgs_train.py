@@ -107,16 +107,14 @@ def train_fold(args, path: Path, ring) -> dict:
     # Resume: with no state on disk, or none wanted, this is epoch 0. Then all ranks take the chief's values.
     weights = Path(args.weights_path) / args.model
     state = TrainingState(weights / f"{fold.name}_state", learner.variables)
-    progress = Progress(flags=shaping, fingerprint=fold.fingerprint)
-    if ring.chief and args.resume:
-        progress = state.resume(progress)
-    progress = ring.broadcast_object(progress)
+    fresh = Progress(flags=shaping, fingerprint=fold.fingerprint)
+    progress = ring.on_chief(lambda: state.resume(fresh) if args.resume else fresh)
     ring.broadcast(learner.variables)
     logs = Logs(Path(args.log_dir) / args.model / fold.name, active=ring.chief)
     last = weights / f"{fold.name}_last{ENDING}"
     if progress.epoch == args.epochs:
         ring.print(f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew")
-        return ring.broadcast_object(read_json(recipe_path(last)) if ring.chief else None)
+        return ring.on_chief(lambda: read_json(recipe_path(last)))
     ring.print(
         f"{fold.name}: {len(fold.train)} tiles to train, {len(fold.val)} to validate; {args.model}, epochs "
         f"{progress.epoch + 1} to {args.epochs} of {len(batches)} steps of {ring.size} x {args.batch_size} tiles; "

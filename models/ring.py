@@ -5,11 +5,15 @@ nothing under Keras 3 (no error, no allreduce), which is why the training step c
 """
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from data.errors import InputError
+
+T = TypeVar("T")
 
 
 class Solo:
@@ -33,13 +37,9 @@ class Solo:
     def broadcast(self, variables: list[tf.Variable]) -> None:
         """Give every rank the chief's values."""
 
-    def broadcast_object(self, value):
-        """The chief's value, on every rank."""
-        return value
-
-    def gather_objects(self, value) -> list:
-        """Every rank's value, in order of rank, on every rank."""
-        return [value]
+    def on_chief(self, job: Callable[[], T]) -> T:
+        """Run `job` on the chief; every rank gets its result, or its InputError."""
+        return job()
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -92,13 +92,18 @@ class Ring(Solo):
         """Give every rank the chief's values."""
         self._hvd.broadcast_variables(variables, root_rank=0)
 
-    def broadcast_object(self, value):
-        """The chief's value, on every rank."""
-        return self._hvd.broadcast_object(value, root_rank=0)
-
-    def gather_objects(self, value) -> list:
-        """Every rank's value, in order of rank."""
-        return self._hvd.allgather_object(value)
+    def on_chief(self, job: Callable[[], T]) -> T:
+        """Run `job` on the chief; every rank gets its result, or its InputError: one line, no hang or traceback."""
+        result, error = None, None
+        if self.chief:
+            try:
+                result = job()
+            except InputError as refused:
+                error = refused
+        result, error = self._hvd.broadcast_object((result, error), root_rank=0)
+        if error:
+            raise error
+        return result
 
     def barrier(self) -> None:
         """Wait until every rank is here."""

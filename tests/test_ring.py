@@ -140,6 +140,19 @@ def test_wrong_input_in_a_ring_is_one_line_and_exit_code_2(workspace):
     assert "Traceback" not in done.stderr
 
 
+@horovod
+def test_what_only_the_chief_finds_is_one_line_too(workspace):
+    """A damaged state lies on rank 0's disk alone, as on a cluster."""
+    state = workspace / "weights/tiny/fold_0_state/state.npz"
+    state.parent.mkdir(parents=True)
+    state.write_text("no numbers")
+    done = ring(2, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, cwd=workspace)
+    assert done.returncode == 2
+    assert done.stderr.count("error: ") == done.stderr.count("state.npz cannot be read") == 1
+    assert "Traceback" not in done.stderr
+    assert state.read_text() == "no numbers"
+
+
 @pytest.fixture
 def without_horovod(tmp_path) -> dict[str, str]:
     """An environment whose Python finds no Horovod."""
