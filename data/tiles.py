@@ -1,10 +1,10 @@
 """Reading and checking tiles: PNG files in, uint8 arrays out, or one line that names the bad file."""
 
 import os
+import stat
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,10 @@ from data.errors import InputError
 from data.rle import TILE
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHANNELS = {0: 1, 2: 3}  # by the PNG format's colour type: gray, RGB
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16)}  # bits a sample that the format knows
+REFUSED_TYPES = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}
+MAX_BYTES = 1 << 20  # of a file; a tile has 10 kB
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class TileSet:
         return self.masks.mean(axis=(1, 2))
 
 
+def is_id(text: str) -> bool:
+    """Whether a tile can have this id: printable, so that a CSV holds it, and no path to another folder."""
+    return text.isprintable() and not {"/", "\\"} & set(text)
+
+
 def list_pngs(folder: str | Path) -> dict[str, Path]:
     """Map id -> path of every PNG in `folder`, sorted by id; hidden files are passed over.
 
@@ -47,7 +56,7 @@ def list_pngs(folder: str | Path) -> dict[str, Path]:
     for name in names:
         if not name.endswith(".png"):
             raise InputError(f"{folder / name} is not a .png; rename it, or move it out of the folder of tiles")
-        if not name.isprintable():  # line breaks, or bytes that are not UTF-8: no id for a CSV
+        if not is_id(name):  # line breaks, bytes that are not UTF-8, backslashes
             raise InputError(f"{folder}/ has a file named {name!a}, which cannot be an id; rename it")
     files = {name.removesuffix(".png"): folder / name for name in names}
     if not files:
@@ -56,16 +65,16 @@ def list_pngs(folder: str | Path) -> dict[str, Path]:
 
 
 def read_image(path: str | Path, size: int = TILE) -> np.ndarray:
-    """Read a gray tile, uint8 (size, size): gray, or three equal channels, with or without alpha."""
-    pixels = _read_png(Path(path), size)
-    if pixels.dtype != np.uint8:
-        raise InputError(f"{path} has 16 bits a pixel; images are 8-bit, convert it")
-    return _one_channel(pixels, path)
+    """Read a gray tile, uint8 (size, size), from a PNG in gray or three equal channels of 8 bits."""
+    pixels, depth = _read_png(Path(path), size)
+    if depth != 8:
+        raise InputError(f"{path} has {depth} bits a pixel; images are 8-bit, convert it")
+    return pixels
 
 
 def read_mask(path: str | Path, size: int = TILE) -> np.ndarray:
-    """Read a mask, uint8 {0, 1} (size, size), from 8 bits (0/255) or 16 bits (0/65535)."""
-    pixels = _one_channel(_read_png(Path(path), size), path)
+    """Read a mask, uint8 {0, 1} (size, size), from a PNG that holds 0 and the largest value (65535 of 16 bits)."""
+    pixels, _ = _read_png(Path(path), size)
     salt = pixels == np.iinfo(pixels.dtype).max
     if np.any(salt != (pixels > 0)):
         between = int(pixels[salt != (pixels > 0)][0])
@@ -74,8 +83,8 @@ def read_mask(path: str | Path, size: int = TILE) -> np.ndarray:
 
 
 def read_images(paths: Iterable[Path]) -> np.ndarray:
-    """Read gray tiles in parallel: uint8 (N, 101, 101)."""
-    return _stack(in_parallel(read_image, paths))
+    """Read gray tiles: uint8 (N, 101, 101). In one thread: at files so small several only wait for each other."""
+    return np.stack([read_image(path) for path in paths])
 
 
 def read_tiles(images: str | Path, masks: str | Path) -> TileSet:
@@ -92,64 +101,82 @@ def read_tiles(images: str | Path, masks: str | Path) -> TileSet:
     return TileSet(
         list(image_paths),
         read_images(image_paths.values()),
-        _stack(in_parallel(read_mask, mask_paths.values())),
+        np.stack([read_mask(path) for path in mask_paths.values()]),
     )
 
 
-def in_parallel(read: Callable[[Path], np.ndarray], paths: Iterable[Path]) -> Iterator[np.ndarray]:
-    """Apply `read` to each path in threads (decoding runs outside Python's lock), in order."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        yield from pool.map(read, paths)
-
-
-def _stack(tiles: Iterable[np.ndarray]) -> np.ndarray:
-    return np.stack(list(tiles))
-
-
-def _read_png(path: Path, size: int) -> np.ndarray:
-    """Decode a PNG of size x size pixels to (size, size[, channels]) uint8 or uint16."""
+def _read_png(path: Path, size: int) -> tuple[np.ndarray, int]:
+    """Decode a PNG of size x size pixels to uint8 or uint16 (size, size); returns its bits a pixel and channel too."""
     try:
-        content = path.read_bytes()
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or path.is_dir()):
+            raise InputError(f"{path} is a pipe or a device; put the file itself there")
+        if status.st_size > MAX_BYTES:
+            raise InputError(f"{path} has {status.st_size} bytes; a tile has at most {MAX_BYTES}")
+        return _decode(path.read_bytes(), size)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    if defect := _png_defect(content):
-        raise InputError(f"{path} {defect}")
-    width, height = struct.unpack(">II", content[16:24])
-    if (width, height) != (size, size):  # before decoding: a header can declare gigapixels
-        raise InputError(f"{path} is {width}x{height} pixels; tiles are {size}x{size}")
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise InputError(f"{path} cannot be decoded; get the file again")
-    return pixels
+    except ValueError as error:
+        raise InputError(f"{path} {error}") from None
 
 
-def _png_defect(content: bytes) -> str | None:
-    """Say what is wrong with a PNG's chunks and checksums, None when they are whole (libpng would write to stderr)."""
+def _decode(content: bytes, size: int) -> tuple[np.ndarray, int]:
+    """Check and decode a PNG's bytes; ValueError says what is wrong with them.
+
+    OpenCV is given a PNG made anew of the header and the inflated lines, both checked here: of anything odd libpng
+    would write to stderr, and a header can declare gigapixels.
+    """
+    header, data = _header_and_data(content)
+    *declared, depth, colour, compression, filtering, interlacing = struct.unpack(">IIBBBBB", header)
+    if declared != [size, size]:
+        raise ValueError(f"is {declared[0]}x{declared[1]} pixels; tiles are {size}x{size}")
+    if colour in REFUSED_TYPES:
+        raise ValueError(f"has {REFUSED_TYPES[colour]}; tiles are gray, convert it")
+    if depth not in DEPTHS.get(colour, ()) or compression or filtering or interlacing > 1:
+        raise ValueError("is damaged (its header is not of the format); get the file again")
+    if interlacing:
+        raise ValueError("is interlaced; save it without")
+    line = 1 + (size * CHANNELS[colour] * depth + 7) // 8  # bytes: the filter's number, then the pixels
+    inflater = zlib.decompressobj()
+    try:
+        lines = inflater.decompress(data, line * size + 1)
+    except zlib.error:
+        raise ValueError("is damaged (its pixels do not inflate); get the file again") from None
+    if len(lines) != line * size or not inflater.eof:
+        raise ValueError("is damaged (too few or too many pixels); get the file again")
+    if max(lines[::line]) > 4:
+        raise ValueError("is damaged (an unknown filter); get the file again")
+    stored = zlib.compress(lines, 0)  # not compressed: the second inflating costs nothing
+    anew = PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", stored) + _chunk(b"IEND", b"")
+    pixels = cv2.imdecode(np.frombuffer(anew, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels.ndim == 3:
+        gray, *others = cv2.split(pixels)
+        if not all(np.array_equal(gray, other) for other in others):
+            raise ValueError("is in colour; tiles are gray, convert it")
+        pixels = gray
+    return pixels, depth
+
+
+def _header_and_data(content: bytes) -> tuple[bytes, bytes]:
+    """A PNG's header and its compressed pixels, after verifying every checksum; other chunks are left out."""
     if not content.startswith(PNG_SIGNATURE):
-        return "is not a PNG; convert it" if content else "is empty; get the file again"
-    at, kind = len(PNG_SIGNATURE), None
+        raise ValueError("is not a PNG; convert it" if content else "is empty; get the file again")
+    at, kind, header, data = len(PNG_SIGNATURE), b"", b"", []
     while kind != b"IEND":
-        header = content[at : at + 8]
-        if len(header) < 8:
-            return "is truncated; get the file again"
-        length, kind = struct.unpack(">I4s", header)
-        end = at + 8 + length
-        checksum = content[end : end + 4]
-        if len(checksum) < 4:
-            return "is truncated; get the file again"
-        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(checksum):
-            return "is damaged (a checksum differs); get the file again"
-        if at == len(PNG_SIGNATURE) and (kind, length) != (b"IHDR", 13):
-            return "is damaged (no header); get the file again"
+        length, kind = struct.unpack(">I4s", content[at : at + 8].ljust(8, b"\xff"))  # behind the end: too long
+        inside, end = at + 8, at + 8 + length
+        if len(content) < end + 4:
+            raise ValueError("is truncated; get the file again")
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4]):
+            raise ValueError("is damaged (a checksum differs); get the file again")
+        if not header and (kind, length) != (b"IHDR", 13):
+            raise ValueError("is damaged (no header); get the file again")
+        header = header or content[inside:end]
+        if kind == b"IDAT":
+            data.append(content[inside:end])
         at = end + 4
-    return None
+    return header, b"".join(data)
 
 
-def _one_channel(pixels: np.ndarray, path: str | Path) -> np.ndarray:
-    if pixels.ndim == 2:
-        return pixels
-    gray = pixels[..., 0]
-    for channel in range(1, min(pixels.shape[2], 3)):  # a fourth channel is alpha
-        if not np.array_equal(gray, pixels[..., channel]):
-            raise InputError(f"{path} is in colour; tiles are gray, convert it")
-    return gray
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
