@@ -2,7 +2,9 @@
 
 import csv
 import filecmp
+import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -16,6 +18,7 @@ import pandas as pd
 from data import rle
 from data.errors import InputError
 from data.files import make_folder
+from data.tiles import is_id
 
 UNPACKED = Path("data/tgs")  # where zips are unpacked, under the current folder
 CSV_NAMES = ("train.csv", "depths.csv", "sample_submission.csv")
@@ -83,7 +86,7 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     Returns:
         a table indexed by line of the file.
     Raises:
-        InputError: unreadable or malformed file, another header, no row, or an empty or repeated id.
+        InputError: unreadable or malformed file, another header, no row, or an empty, repeated or impossible id.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -106,6 +109,8 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
             raise InputError(f"{path} line {line} has {len(row)} values; expected {','.join(columns)}")
         if not row[0]:
             raise InputError(f"{path} line {line}: the {columns[0]} is empty")
+        if not is_id(row[0]):
+            raise InputError(f"{path} line {line}: {row[0][:80]!a} cannot be an id: a tile's name without folders")
         if row[0] in seen:
             raise InputError(f"{path} line {line} has '{row[0]}' a second time; keep one")
         seen.add(row[0])
@@ -147,28 +152,35 @@ def _unpack(sources: list[Path], target: Path) -> Path:
 
     What is there already is compared and kept; it may hold more than the zips.
     """
-    make_folder(target)
-    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target) as scratch:
-        staging = Path(scratch)
-        tiles = 0
-        for source in sources:
-            if source.suffix != ".csv":
-                tiles += _unpack_zip(source, str(source), staging, target)
-            elif not (target / source.name).is_file() or not filecmp.cmp(source, target / source.name, shallow=False):
-                shutil.copyfile(source, staging / source.name)
-        if not tiles:
-            raise InputError(
-                f"{sources[0]} holds no tiles; expected images/*.png and masks/*.png, or train.zip and test.zip"
-            )
-        parts = [path.name for path in sorted(staging.iterdir())]
-        for part in parts:
-            if (target / part).exists():
-                raise InputError(f"{target / part} exists and differs from the zip's; move it away and run this again")
-        for part in parts:
-            (staging / part).rename(target / part)
+    home = next(folder for folder in (target, *target.parents) if folder.is_dir())  # the disk to stage on
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unpack-", dir=home) as staging:
+            parts = _stage(sources, Path(staging), target)
+            make_folder(target)
+            for part in parts:
+                Path(staging, part).rename(target / part)
+    except OSError as error:
+        raise InputError(f"cannot unpack into {target}: {error.strerror or error}") from None
     names = ", ".join(str(source) for source in sources)
     print(f"unpacked {names} into {target}/" if parts else f"{target}/ holds all of {names} already")
     return target
+
+
+def _stage(sources: list[Path], staging: Path, target: Path) -> list[str]:
+    """Unpack and copy into `staging` what `target` lacks; returns the names there, none of which `target` has."""
+    tiles = 0
+    for source in sources:
+        if source.suffix != ".csv":
+            tiles += _unpack_zip(source, str(source), staging, target)
+        elif not (target / source.name).is_file() or not filecmp.cmp(source, target / source.name, shallow=False):
+            shutil.copyfile(source, staging / source.name)
+    if not tiles or not (_train_folder(staging) or _train_folder(target)):
+        raise InputError(f"{sources[0]} holds no labelled tiles; expected images/*.png and masks/*.png, or train.zip")
+    parts = sorted(path.name for path in staging.iterdir())
+    for part in parts:
+        if os.path.lexists(target / part):
+            raise InputError(f"{target / part} exists and differs from the zip's; move it away and run this again")
+    return parts
 
 
 def _unpack_zip(source: Path, name: str, staging: Path, target: Path, depth: int = 2) -> int:
@@ -196,7 +208,8 @@ def _unpack_zip(source: Path, name: str, staging: Path, target: Path, depth: int
             for member in members if depth > 1 else []:
                 if _path(member).name in ("train.zip", "test.zip"):
                     inner = staging / _path(member).name
-                    _extract(archive, {member: inner})
+                    with archive.open(member) as packed, open(inner, "wb") as file:
+                        shutil.copyfileobj(packed, file)
                     tiles += _unpack_zip(inner, f"{inner.name} in {name}", staging, target, depth - 1)
                     inner.unlink()
             return tiles
@@ -217,6 +230,12 @@ def _check_members(name: str, members: list[zipfile.ZipInfo]) -> None:
             raise InputError(
                 f"{name} holds '{member.filename}', which would leave the target folder; do not use this zip"
             )
+        if path.suffix.lower() == ".png" and not is_id(path.name):
+            raise InputError(f"{name} holds {member.filename!a}, which cannot be an id; rename it")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError(f"{name} holds the link '{member.filename}'; pack the file itself")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others take what memory they want
+            raise InputError(f"{name} holds '{member.filename}', which is not deflated; pack it as usual")
         if path.suffix.lower() in (".png", ".csv") and member.file_size > MAX_FILE:
             raise InputError(f"{name} holds '{member.filename}' of {member.file_size >> 20} MiB; do not use this zip")
     if sum(member.file_size for member in members) > MAX_TOTAL:

@@ -16,7 +16,7 @@ from data.kaggle import check_train_csv, read_csv, read_depths
         (b'"id","z"\n"a,b","1"\n"c""d",2\n', [["a,b", "1"], ['c"d', "2"]]),
         (b"id,z\n\na,1\n\n\nb,2\n\n", [["a", "1"], ["b", "2"]]),
         (b"id,z\nNA,nan\nnull,\n007,0x\nTrue,1e3\n", [["NA", "nan"], ["null", ""], ["007", "0x"], ["True", "1e3"]]),
-        ("id,z\nä/../ö,1\n".encode(), [["ä/../ö", "1"]]),
+        ("id,z\nä ö,1\n$(touch pwned),2\n".encode(), [["ä ö", "1"], ["$(touch pwned)", "2"]]),
     ],
 )
 def test_csv_values_stay_the_text_they_are(tmp_path, text, rows):
@@ -43,6 +43,11 @@ def test_csv_values_stay_the_text_they_are(tmp_path, text, rows):
         (b"id,z\n\na,1\nb\n", "line 4 has 1 values"),
         (b"id,z\na,1\n,2\n", "line 3: the id is empty"),
         (b"id,z\na,1\nb,2\na,3\n", "line 4 has 'a' a second time"),
+        (b"id,z\n../a,1\n", "line 2: '../a' cannot be an id"),
+        (b"id,z\nx,0\na/b,1\n", "line 3: 'a/b' cannot be an id"),
+        (b"id,z\na\\b,1\n", r"line 2: 'a\\b' cannot be an id"),
+        (b'id,z\n"a\nb",1\n', r"line 3: 'a\nb' cannot be an id"),
+        (b"id,z\na\0b,1\n", r"line 2: 'a\x00b' cannot be an id"),
         (b'id,z\n"a,1\nb,2\n', "is not a CSV of id,z"),
         (b'id,z\n"a"b,1\n', "is not a CSV of id,z"),
         ("id,z\na,1\n".encode("utf-16"), "is not a CSV of id,z"),
@@ -77,8 +82,8 @@ def test_train_csv(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("id,rle_mask\na,\nb,1 1\n")
     check_train_csv(path, ["a", "b", "c"])
-    path.write_text("id,rle_mask\na,\n../b,1 1\n")
-    with pytest.raises(InputError, match=re.escape(f"{path} has the id '../b', for which there is no image")):
+    path.write_text("id,rle_mask\na,\nnan,1 1\n")
+    with pytest.raises(InputError, match=re.escape(f"{path} has the id 'nan', for which there is no image")):
         check_train_csv(path, ["a", "b"])
     path.write_text("id,rle_mask\na,1 1\nb,10201 2\n")
     with pytest.raises(InputError, match=re.escape(f"{path} line 3, id 'b': run '10201 2' ends behind the last pixel")):
