@@ -1,6 +1,7 @@
 """Stratified k-fold cross-validation: which tile validates in which fold, and reading a fold back."""
 
 import hashlib
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from data.errors import InputError
-from data.fold_tree import FOLD_COLUMNS, write_fold_tree
+from data.fold_tree import FOLD_COLUMNS, KINDS, write_fold_tree
 from data.kaggle import Dataset, check_train_csv, find_dataset, read_csv, read_depths
 from data.mosaic import mosaic_groups
 from data.tiles import TileSet, read_tiles
@@ -144,6 +145,16 @@ class Fold:
     fingerprint: str
     count: int  # folds in the split
 
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that name the content of all tiles, in their order."""
+        content = hashlib.sha256()
+        for part in (self.train, self.val):
+            content.update(" ".join(part.ids).encode())
+            content.update(part.images)
+            content.update(part.masks)
+        return content.hexdigest()[:16]
+
 
 def list_folds(data_path: str | Path) -> list[Path]:
     """The fold folders that `data_path` names: itself, or every `fold_*` in it, in order of number."""
@@ -160,7 +171,8 @@ def read_fold(path: str | Path) -> Fold:
     """Read a fold written by tgs_preprocess.py, checked against the folds.csv beside it.
 
     Raises:
-        InputError: no folds.csv, tiles that differ from it (edited, dangling), or anything read_tiles refuses.
+        InputError: no folds.csv, or one that nothing here would write; tiles that differ from it (edited, dangling,
+            exchanged), or anything read_tiles refuses.
     """
     path = Path(path)
     table = read_folds_csv(path.parent)
@@ -170,7 +182,11 @@ def read_fold(path: str | Path) -> Fold:
 
 def read_part(path: Path, part: str, table: pd.DataFrame) -> TileSet:
     """Read the tiles of one `part` ("train" or "val") of a fold; `table` is its folds.csv."""
-    tiles = read_tiles(path / part / "images", path / part / "masks")
+    folders = [path / part / kind for kind in KINDS]
+    tiles = read_tiles(*folders)
+    for link in (folder / f"{name}.png" for folder in folders for name in tiles.ids):
+        if link.is_symlink() and os.path.basename(os.readlink(link)) != link.name:
+            raise InputError(f"{link} leads to the tile {os.readlink(link)}; run tgs_preprocess.py again")
     in_val = table["fold"] == path.name.removeprefix("fold_")
     expected = table["id"][in_val if part == "val" else ~in_val]
     if odd := sorted(set(tiles.ids) ^ set(expected)):
@@ -186,7 +202,13 @@ def read_folds_csv(folds_path: str | Path) -> pd.DataFrame:
     path = Path(folds_path) / "folds.csv"
     if not path.is_file():
         raise InputError(f"no {path}; run tgs_preprocess.py (again, if it was interrupted)")
-    return read_csv(path, FOLD_COLUMNS)
+    table = read_csv(path, FOLD_COLUMNS)
+    count = table["fold"].nunique()
+    for line in table.index[~table["fold"].isin([str(fold) for fold in range(count)])]:
+        raise InputError(
+            f"{path} line {line}: fold '{table['fold'][line]}' of {count}, counted from 0; run tgs_preprocess.py again"
+        )
+    return table
 
 
 def fingerprint(table: pd.DataFrame) -> str:

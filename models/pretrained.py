@@ -21,14 +21,22 @@ def load_encoder(model: keras.Model, path: str | Path) -> None:
         InputError: an unreadable file, or one without a tensor of the right shape for every encoder layer.
     """
     try:
+        if not Path(path).is_file():  # a pipe would be waited for
+            raise OSError("no such file")
         tensors = load_file(path)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:  # KeyError: a number format numpy lacks
-        raise InputError(f"{path} is no safetensors file of numbers ({error}); give timm's model.safetensors") from None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # The last three: a format of numbers that numpy lacks.
+        reason = str(error)[:120]
+        raise InputError(f"{path} is no safetensors file ({reason}); give timm's model.safetensors") from None
 
     def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         value = tensors.get(name)
         if value is None:
             raise InputError(f"{path} has no tensor '{name}'; {model.name} needs the weights of timm's {model.name}")
+        if value.dtype.kind != "f":
+            raise InputError(f"{path}: '{name}' holds {value.dtype}, not floating-point numbers; give timm's file")
+        if not np.isfinite(value).all():
+            raise InputError(f"{path}: '{name}' holds what is not a number; get the file again")
         if value.ndim == 4:
             value = value.transpose(2, 3, 1, 0)  # (O, I, H, W) -> (H, W, I, O)
             if value.shape[2] == 3 and shape[2] == 1:
