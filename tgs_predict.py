@@ -86,6 +86,8 @@ def fold_files(args) -> list[Path]:
         raise InputError(f"no fold_*_{args.pick}{ENDING} in {folder}; train first, or name another --model")
     recipes = [load_recipe(file) for file in files]
     for file, recipe in zip(files, recipes, strict=True):
+        if not file.name.startswith(f"{recipe['fold']}_"):
+            raise InputError(f"{file} holds weights of {recipe['fold']}; give it that name, or train this fold")
         if recipe["fingerprint"] != recipes[0]["fingerprint"]:
             raise InputError(f"{file} and {files[0].name} were trained on different splits; train them again on one")
     missing = {f"fold_{k}" for k in range(recipes[0]["folds"])} - {recipe["fold"] for recipe in recipes}

@@ -10,17 +10,20 @@ Writes weights/<model>/fold_k_best.weights.h5 and fold_k_last.weights.h5 with th
 resuming needs, and logs/<model>/fold_k/ with history.csv, history.png and TensorBoard events.
 """
 
+import math
 import sys
 import time
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from data.command import Parser, load_tensorflow, number, run
-from data.errors import InputError
-from data.files import read_json
+from data.errors import SharedError
 
 LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
+PLACES = ("data_path", "weights_path", "log_dir")  # flags that may differ between the machines of a ring
 # Flags that do not shape the result, or may change between a run and its resumption.
-FREE_FLAGS = ("data_path", "weights_path", "log_dir", "resume", "hvd", "batch_size", "xla")
+FREE_FLAGS = (*PLACES, "resume", "hvd", "batch_size", "xla")
 
 
 def parser(hvd: bool) -> Parser:
@@ -72,56 +75,64 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
     args = parser(hvd).parse_args(argv)
 
     load_tensorflow()  # after the flags, so that --help and a misspelt flag are answered at once
+    from models.ring import in_ring
+
+    return in_ring(args.hvd, partial(train, args))
+
+
+def train(args, ring) -> list[dict]:
+    """Train fold after fold with the ranks of `ring`."""
     from data.folds import list_folds
-    from models.ring import Ring, Solo
+    from models.checkpoints import versions
 
-    folds = list_folds(args.data_path)
-    ring = Ring() if args.hvd else Solo()
-    ring.claim_device()
-    return [train_fold(args, fold, ring) for fold in folds]
+    folds = ring.everywhere(lambda: list_folds(args.data_path))
+    flags = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
+    ring.agree(lambda: flags | versions() | {"folds": [fold.name for fold in folds]})
+    recipes = []
+    for path in folds:
+        with ExitStack() as stack:
+            recipes.append(train_fold(args, path, ring, stack))
+    return recipes
 
 
-def train_fold(args, path: Path, ring) -> dict:
-    """Train one fold from wherever it stands to its last epoch; returns the recipe of its last weights."""
+def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
+    """Train one fold from wherever it stands to its last epoch; returns the recipe of its last weights.
+
+    What the run holds for itself alone goes onto `stack`, for the caller to let go.
+    """
     from tqdm import tqdm
 
     from data.folds import read_fold
     from data.pipeline import TrainingBatches
-    from models.checkpoints import ENDING, Progress, TrainingState, recipe_path, save_weights, versions
+    from models.checkpoints import Progress
     from models.learner import Learner
-    from models.logs import Logs
+    from models.outputs import Outputs
     from models.validation import validate
 
     started = time.perf_counter()
-    fold = read_fold(path)
+    fold = ring.everywhere(lambda: read_fold(path))
+    ring.agree(lambda: {"split": fold.fingerprint, "content of tiles": fold.digest})
     batches = TrainingBatches(fold.train, batch_size=args.batch_size, seed=args.seed, rank=ring.rank, size=ring.size)
     shaping = {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
-    learner = Learner(
-        steps=len(batches),
-        batch_size=args.batch_size,
-        ring=ring,
-        xla=args.xla,
-        **{name: value for name, value in shaping.items() if name != "use_lovasz"},
-    )
+    build = partial(Learner, steps=len(batches), batch_size=args.batch_size, ring=ring, xla=args.xla)
+    learner = ring.everywhere(lambda: build(**{name: shaping[name] for name in shaping if name != "use_lovasz"}))
 
     # Resume: with no state on disk, or none wanted, this is epoch 0. Then all ranks take the chief's values.
-    weights = Path(args.weights_path) / args.model
-    state = TrainingState(weights / f"{fold.name}_state", learner.variables)
+    places = Path(args.weights_path) / args.model, Path(args.log_dir) / args.model / fold.name
+    outputs = Outputs(*places, fold.name, learner.variables)
+    ring.on_chief(lambda: outputs.hold(stack))
     fresh = Progress(flags=shaping, fingerprint=fold.fingerprint)
-    progress = ring.on_chief(lambda: state.resume(fresh) if args.resume else fresh)
+    progress = Progress(**ring.on_chief(lambda: vars(outputs.resume(fresh) if args.resume else fresh)))
     ring.broadcast(learner.variables)
-    logs = Logs(Path(args.log_dir) / args.model / fold.name, active=ring.chief)
-    last = weights / f"{fold.name}_last{ENDING}"
     if progress.epoch == args.epochs:
         ring.print(f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew")
-        return ring.on_chief(lambda: read_json(recipe_path(last)))
+        return ring.on_chief(outputs.last_recipe)
     ring.print(
         f"{fold.name}: {len(fold.train)} tiles to train, {len(fold.val)} to validate; {args.model}, epochs "
         f"{progress.epoch + 1} to {args.epochs} of {len(batches)} steps of {ring.size} x {args.batch_size} tiles; "
         f"ready after {time.perf_counter() - started:.1f} s"
     )
 
-    made_with = versions()
     for epoch in range(progress.epoch, args.epochs):
         began = time.perf_counter()
         title = f"{fold.name} epoch {epoch + 1}/{args.epochs}"
@@ -130,43 +141,47 @@ def train_fold(args, path: Path, ring) -> dict:
         share = (LOVASZ_SHARE if epoch >= LOVASZ_START * args.epochs else 0.0) if args.use_lovasz else None
         try:
             loss = learner.train_epoch(bar, epoch, share)
-        except FloatingPointError as error:
-            raise InputError(f"{fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
-        speed = len(batches) * args.batch_size * ring.size / (time.perf_counter() - began)
-        result = validate(learner.predictor, fold.val, ring)
+            speed = len(batches) * args.batch_size * ring.size / (time.perf_counter() - began)
+            result = validate(learner.predictor, fold.val, ring)
+            if not math.isfinite(result.loss):
+                raise FloatingPointError(f"epoch {epoch + 1}, after step {len(batches)}: val_loss is {result.loss}")
+        except FloatingPointError as error:  # found by every rank
+            raise SharedError(f"{fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
 
         row = {"epoch": epoch + 1, "loss": loss, "val_loss": result.loss, "val_score": result.score}
-        progress.history.append(row | {"learning_rate": float(learner.schedule(learner.optimizer.iterations))})
-        best = result.score > progress.best_score
-        progress.epoch, progress.best_score = epoch + 1, max(progress.best_score, result.score)
-        progress.seconds += time.perf_counter() - began
-        recipe = {
-            "model": args.model,
-            "target_size": args.target_size,
-            "fold": fold.name,
-            "folds": fold.count,
-            "fingerprint": fold.fingerprint,
-            "epoch": epoch + 1,
-            "score": result.score,
-            "threshold": 0.5,
-            "train_seconds": round(progress.seconds, 1),
-            "processes": ring.size,
-            "flags": vars(args),
-            "versions": made_with,
-        }
-        if ring.chief:
-            for file in [weights / f"{fold.name}_best{ENDING}", last] if best else [last]:
-                save_weights(file, learner.ema, recipe)
-            logs.write(progress.history, result.examples, images_per_second=speed)
-            state.save(progress)  # last: a run killed before this line repeats the epoch and writes all again
+        row["learning_rate"] = float(learner.schedule(learner.optimizer.iterations))
+        best = progress.add(row, time.perf_counter() - began)
+        recipe = make_recipe(args, fold, ring, progress)
+        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, speed))
         ring.print(
             f"{title}: loss {loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
             f"{' (best)' if best else ''}, {speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
         )
+        if epoch + 1 < args.epochs:
+            ring.end_epoch()
 
-    ring.barrier()  # nobody leaves before the weights are written
-    ring.print(f"{fold.name}: best score {progress.best_score:.4f}; wrote {weights}/{fold.name}_* and {logs.folder}/")
+    ring.print(f"{fold.name}: best score {progress.best_score:.4f}; wrote {outputs}")
     return recipe
+
+
+def make_recipe(args, fold, ring, progress) -> dict:
+    """All that made the weights of an epoch, and all that prediction needs to rebuild their network."""
+    from models.checkpoints import versions
+
+    return {
+        "model": args.model,
+        "target_size": args.target_size,
+        "fold": fold.name,
+        "folds": fold.count,
+        "fingerprint": fold.fingerprint,
+        "epoch": progress.epoch,
+        "score": progress.history[-1]["val_score"],
+        "threshold": 0.5,
+        "train_seconds": round(progress.seconds, 1),
+        "processes": ring.size,
+        "flags": vars(args),
+        "versions": versions(),
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one exception that means "the user's input is wrong"."""
+"""The exceptions that mean "the user's input is wrong"."""
 
 
 class InputError(Exception):
@@ -7,3 +7,7 @@ class InputError(Exception):
     Commands turn it into `error: <message>` on stderr and exit code 2 (see data/command.py);
     every other exception is a defect of ours and keeps its traceback.
     """
+
+
+class SharedError(InputError):
+    """Wrong input that every rank of a ring has been told of: rank 0 says it, the others leave in silence."""

@@ -1,34 +1,112 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and folders that only one process may write to."""
 
+import contextlib
+import fcntl
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from data.errors import InputError
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success flush it to disk and rename it to `path`.
 
     On an error the temporary file is removed and `path` is what it was; what the system refuses (a full disk,
     a folder in the way) is an InputError. The temporary name ends like `path` does, since Keras chooses a
-    format by the ending.
+    format by the ending. With `exclusive` a `path` that exists is kept: FileExistsError.
     """
     path = Path(path)
     make_folder(path.parent)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _flush(temporary)
+        if exclusive:
+            _rename_to_new(temporary, path)
+        else:
+            os.replace(temporary, path)
+        _flush(path.parent)
+    except FileExistsError:
+        raise
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot write {path}: {_reason(error)}; what was there before is whole") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that has vanished or become read-only
+            temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Rename, but FileExistsError where there is a `target`: a hard link is the one call that does both at once."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links on this file system
+        if target.exists():
+            raise FileExistsError(target) from None
+        os.rename(source, target)
+
+
+def _reason(error: OSError) -> str:
+    """The system's words for an error; HDF5 hides them in a long message of its own."""
+    hidden = re.search(r"errno = (\d+)", str(error))
+    return os.strerror(int(hidden[1])) if hidden else error.strerror or str(error)
+
+
+def remove_temporaries(folder: str | Path, name: str = "") -> None:
+    """Remove what killed runs left of `replacing` in `folder`, where the file was to have a name that begins so."""
+    for path in Path(folder).glob(f".*.{name}*"):
+        if re.match(r"\.\d+\.", path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: str | Path) -> Iterator[None]:
+    """Keep `folder` for this process: InputError when another one, here or on a machine that shares it, has it.
+
+    The lock is the system's own (flock) on the file `.lock` and ends with the process, however that ends. The file
+    stays, says who holds it while somebody does, and is empty otherwise.
+    """
+    path = make_folder(folder) / ".lock"
+    try:
+        file = open(path, "ab", buffering=0)  # noqa: SIM115, closed below
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            raise InputError(
+                f"{folder} is in use by {holder}; wait until that ends, or let this run write elsewhere"
+            ) from None
+        except OSError:  # this file system has no locks
+            pass
+        try:
+            with contextlib.suppress(OSError):  # a full disk is no reason not to hold it
+                now = datetime.now()
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}\n".encode())
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                file.truncate(0)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -48,7 +126,7 @@ def read_json(path: str | Path) -> dict:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); delete it and make it again") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object; delete it and make it again")

@@ -60,7 +60,7 @@ class TGSDatasetPreprocessor:
 
     def _describe(self, dataset: Dataset, tiles: TileSet) -> pd.DataFrame:
         if dataset.train_csv:
-            check_train_csv(dataset.train_csv, tiles.ids)
+            check_train_csv(dataset.train_csv, tiles)
         depths = read_depths(dataset.depths_csv) if dataset.depths_csv else {}
         groups = mosaic_groups(tiles.images) if self.group == "mosaic" else np.arange(len(tiles))
         return pd.DataFrame(

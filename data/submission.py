@@ -57,12 +57,15 @@ def write_submission(folder: str | Path, name: str, masks: dict[str, str]) -> Pa
         the path written.
     """
     make_folder(folder)
-    while (path := Path(folder) / f"submission_{name}_{datetime.now():%Y%m%d-%H%M%S}.csv").exists():
-        time.sleep(0.1)  # another one of this very second
-    with replacing(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(masks.items())
-        validate_submission(temporary, set(masks))
-    return path
+    while True:
+        path = Path(folder) / f"submission_{name}_{datetime.now():%Y%m%d-%H%M%S}.csv"
+        try:
+            with replacing(path, exclusive=True) as temporary:
+                with open(temporary, "w", encoding="utf-8", newline="") as file:
+                    writer = csv.writer(file, lineterminator="\n")
+                    writer.writerow(COLUMNS)
+                    writer.writerows(masks.items())
+                validate_submission(temporary, set(masks))
+            return path
+        except FileExistsError:
+            time.sleep(0.1)  # another one of this very second

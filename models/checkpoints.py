@@ -1,13 +1,17 @@
 """Weights with the recipe that made them, and the state that resuming needs. Numbers and JSON only, no pickle."""
 
+import contextlib
 import hashlib
+import io
 import json
 import platform
 import subprocess
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -19,7 +23,17 @@ from data.files import read_json, replacing, write_json
 from models.unet import make_model
 
 ENDING = ".weights.h5"
-RECIPE_KEYS = {"digest", "model", "target_size", "fold", "folds", "fingerprint", "score", "threshold", "epoch"}
+RECIPE = {  # what a recipe must hold
+    "sha256": str,
+    "model": str,
+    "target_size": int,
+    "fold": str,
+    "folds": int,
+    "fingerprint": str,
+    "score": float,
+    "threshold": float,
+    "epoch": int,
+}
 
 
 def recipe_path(weights: str | Path) -> Path:
@@ -28,49 +42,83 @@ def recipe_path(weights: str | Path) -> Path:
     return weights.with_name(weights.name.removesuffix(ENDING) + ".json")
 
 
+class _Memory(io.BytesIO):
+    """A weights file in memory, which Keras takes for a path: HDF5 itself crashes the process when a disk is full."""
+
+    def __str__(self) -> str:
+        return f"memory{ENDING}"
+
+
 def save_weights(path: str | Path, model: keras.Model, recipe: dict) -> None:
-    """Write a model's weights and, beside them, their recipe; each replaces what was there in one step."""
+    """Write a model's weights and, beside them, their recipe.
+
+    At every moment the weights file is whole and its recipe is there: the new recipe comes first and carries the old
+    one as "replaces", then the weights, then the recipe alone.
+    """
+    path = Path(path)
+    memory = _Memory()
+    model.save_weights(memory)
+    recipe = recipe | {"sha256": hashlib.sha256(memory.getbuffer()).hexdigest()}
+    before = None
+    with contextlib.suppress(InputError):  # none yet, or damaged ones
+        before = read_json(recipe_path(path))
+        if "replaces" in before:  # a run was killed between the two: which of them holds?
+            before = load_recipe(path)
     with replacing(path) as temporary:
-        model.save_weights(temporary)
-    write_json(recipe_path(path), recipe | {"digest": digest(model)})
-
-
-def digest(model: keras.Model) -> str:
-    """Sixteen hex digits that name a model's weights."""
-    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()[:16]
+        temporary.write_bytes(memory.getbuffer())
+        write_json(recipe_path(path), recipe | {"replaces": before})
+    write_json(recipe_path(path), recipe)
 
 
 def load_recipe(path: str | Path) -> dict:
-    """Read the recipe of a weights file; InputError when either is missing or the recipe is not one of ours."""
-    path = Path(path)
+    """Read the recipe of a weights file.
+
+    Raises:
+        InputError: either is missing, the recipe is not one of ours, or it describes another file than this one.
+    """
+    return _read(Path(path))[0]
+
+
+def load_model(path: str | Path) -> tuple[keras.Model, dict]:
+    """Rebuild the float32 model of a weights file from its recipe; returns the model and the recipe."""
+    recipe, content = _read(Path(path))
+    model = make_model(recipe["model"], recipe["target_size"])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that it finds no weights for
+            model.load_weights(_Memory(content))
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise InputError(f"{path} holds no weights of {recipe['model']} ({reason}); restore or train them") from None
+    return model, recipe
+
+
+def _read(path: Path) -> tuple[dict, bytes]:
+    """The recipe of a weights file and the file's bytes, which its checksum vouches for."""
     if not path.is_file():
         raise InputError(f"no weights file {path}; train first, or name another with --file_name")
     if not path.name.endswith(ENDING):
         raise InputError(f"{path} does not end in {ENDING}; give a file that tgs_train.py wrote")
     recipe = read_json(recipe_path(path))
-    if missing := RECIPE_KEYS - recipe.keys():
-        raise InputError(f"{recipe_path(path)} lacks '{min(missing)}'; train again, or restore the file")
-    return recipe
-
-
-def load_model(path: str | Path) -> tuple[keras.Model, dict]:
-    """Rebuild the float32 model of a weights file from its recipe; returns the model and the recipe."""
-    recipe = load_recipe(path)
-    model = make_model(recipe["model"], recipe["target_size"])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras only warns of layers that it finds no weights for: see below
-            model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        raise InputError(f"{path} holds no weights of {recipe['model']} ({reason}); restore or train them") from None
-    if digest(model) != recipe["digest"]:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    found = hashlib.sha256(content).hexdigest()
+    before = recipe.get("replaces")
+    if isinstance(before, dict) and found == before.get("sha256"):
+        recipe = before  # the run that was to replace these weights was killed before it had
+    for key, kind in RECIPE.items():
+        if not isinstance(recipe.get(key), kind):
+            raise InputError(f"{recipe_path(path)} lacks '{key}'; train again, or restore the file")
+    if found != recipe["sha256"]:
         raise InputError(
             f"{path} does not hold the weights that {recipe_path(path).name} describes; restore or train them"
         )
-    return model, recipe
+    return recipe, content
 
 
+@cache
 def versions() -> dict[str, str]:
     """What made a file: versions of Python, TensorFlow, Keras, numpy, and the commit of this code where known."""
     here = Path(__file__).resolve().parent
@@ -94,18 +142,28 @@ class Progress:
     """How far a training has come; with the variables, all that resuming needs."""
 
     epoch: int = 0  # epochs done
+    best_epoch: int = 0
     best_score: float = -1.0
     seconds: float = 0.0  # spent training, over all runs
     flags: dict = field(default_factory=dict)  # the flags that shape the result
     fingerprint: str = ""  # of the folds
     history: list[dict] = field(default_factory=list)  # a row an epoch
 
+    def add(self, row: dict, seconds: float) -> bool:
+        """Count one more epoch; returns whether it is the best so far."""
+        self.history.append(row)
+        self.epoch, self.seconds = row["epoch"], self.seconds + seconds
+        if row["val_score"] > self.best_score:
+            self.best_epoch, self.best_score = self.epoch, row["val_score"]
+        return self.best_epoch == self.epoch
+
 
 class TrainingState:
     """The file `<folder>/state.npz`: variables in order, and a `Progress`, replaced in one step each epoch."""
 
     def __init__(self, folder: str | Path, variables: Sequence[tf.Variable]):
-        self.path = Path(folder) / "state.npz"
+        self.folder = Path(folder)
+        self.path = self.folder / "state.npz"
         self._variables = list(variables)
 
     def save(self, progress: Progress) -> None:
@@ -138,10 +196,13 @@ class TrainingState:
 
     def _read(self) -> tuple[Progress, list[np.ndarray]]:
         try:
+            with zipfile.ZipFile(self.path) as archive:  # checksums first: a damaged header can ask for any memory
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(f"{damaged} is damaged")
             with np.load(self.path, allow_pickle=False) as file:
                 progress = Progress(**json.loads(file["progress"].tobytes()))
                 arrays = [file[f"variable_{k}"] for k in range(len(self._variables))]
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(f"{self.path} cannot be read ({error}); start anew with --resume=False") from None
         for variable, value in zip(self._variables, arrays, strict=True):
             if tuple(variable.shape) != value.shape:

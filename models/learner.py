@@ -84,13 +84,14 @@ class Learner:
         `lovasz_share` 0..1 may change from epoch to epoch; None, for the whole run, spares its computation.
 
         Raises:
-            FloatingPointError: the loss was not finite; says at which step.
+            FloatingPointError: the loss was not finite; says at which step. All ranks raise it.
         """
         first = epoch * self._steps
         self.optimizer.iterations.assign(first)  # the batch size may have changed since the epochs before
         share = None if lovasz_share is None else tf.constant(lovasz_share)
         losses = [self._step(images, masks, tf.constant(first + k), share) for k, (images, masks) in enumerate(batches)]
         losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits
+        losses = self._ring.sum(losses, "losses") / self._ring.size  # a mean a step, the same on every rank
         if not np.isfinite(losses).all():
             bad = int(np.argmin(np.isfinite(losses)))
             raise FloatingPointError(f"epoch {epoch + 1}, step {bad + 1}: the loss is {losses[bad]}")
@@ -98,4 +99,4 @@ class Learner:
         means = self._ring.average(self._norm_statistics, "norm_statistics")
         for variable, mean in zip(self._norm_statistics, means, strict=True):
             variable.assign(mean)
-        return float(self._ring.sum(losses.mean(), "loss")) / self._ring.size
+        return float(losses.mean())

@@ -11,24 +11,22 @@ from data.files import make_folder, replacing
 
 
 class Logs:
-    """Logs of one fold in `folder`; with active=False (all ranks but the chief) nothing is written."""
+    """Logs of one fold in `folder`."""
 
-    def __init__(self, folder: Path, *, active: bool):
-        self.folder, self._active = folder, active
-        if active:
-            self._events = tf.summary.create_file_writer(str(make_folder(folder)))
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._events = None  # made when first needed: to make it is to write
 
     def write(self, history: list[dict], examples: np.ndarray, **scalars: float) -> None:
         """Rewrite history.csv and history.png, and add the last epoch's scalars and examples to TensorBoard.
 
         `history`: a row an epoch; `examples`: uint8 (H, W); `scalars`: more numbers for TensorBoard.
         """
-        if not self._active:
-            return
         table = pd.DataFrame(history)
         with replacing(self.folder / "history.csv") as temporary:
             table.to_csv(temporary, index=False)
         draw_history(self.folder / "history.png", table)
+        self._events = self._events or tf.summary.create_file_writer(str(make_folder(self.folder)))
         with self._events.as_default(step=history[-1]["epoch"]):
             for name, value in {**history[-1], **scalars}.items():
                 tf.summary.scalar(name, value)

@@ -1,19 +1,34 @@
 """One process or many: `Solo` and `Ring` have the same methods, every rank calls them, and the callee decides.
 
-A ring (Horovod under MPI) averages gradients with one grouped allreduce a step. Horovod's DistributedOptimizer does
-nothing under Keras 3 (no error, no allreduce), which is why the training step calls `average` itself.
+A ring (Horovod under MPI, or Gloo) averages gradients with one grouped allreduce a step. Horovod's DistributedOptimizer
+does nothing under Keras 3 (no error, no allreduce), which is why the training step calls `average` itself.
 """
 
+import json
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from data.errors import InputError
+from data.errors import InputError, SharedError
+from models.heartbeat import start_heartbeat
 
 T = TypeVar("T")
+
+
+def in_ring(hvd: bool, train: Callable[["Solo"], T]) -> T:
+    """Call `train` with the ring that this process is part of; `hvd=False` is a single process."""
+    if hvd and os.environ.get("HOROVOD_ELASTIC") == "1":
+        from models.elastic import run_elastic
+
+        return run_elastic(train)
+    ring = Ring() if hvd else Solo()
+    ring.claim_device()
+    ring.watch()
+    return train(ring)
 
 
 class Solo:
@@ -38,11 +53,21 @@ class Solo:
         """Give every rank the chief's values."""
 
     def on_chief(self, job: Callable[[], T]) -> T:
-        """Run `job` on the chief; every rank gets its result, or its InputError."""
+        """Run `job` on the chief; every rank gets its result, which JSON must be able to hold, or its InputError."""
         return job()
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
+    def everywhere(self, job: Callable[[], T]) -> T:
+        """Run `job` on every rank; each gets its own result, or all of them the first rank's InputError."""
+        return job()
+
+    def agree(self, facts: Callable[[], Mapping[str, object]]) -> None:
+        """InputError, naming the rank and the fact, unless every rank has the chief's facts (JSON must hold them)."""
+
+    def end_epoch(self) -> None:
+        """Let an elastic ring take in who has come: every rank is between two epochs, and what it did is saved."""
+
+    def watch(self) -> None:
+        """End this process when another rank no longer answers."""
 
     def claim_device(self) -> None:
         """Take this process's GPU (one per local rank, memory as needed) or its share of the cores.
@@ -71,7 +96,7 @@ class Ring(Solo):
         try:
             import horovod.tensorflow as hvd
         except ImportError as error:
-            raise InputError(
+            raise SharedError(
                 f"Horovod is not installed ({error}); run ./install_horovod.sh, or train with tgs_train.py"
             ) from None
         hvd.init()
@@ -81,30 +106,67 @@ class Ring(Solo):
 
     def average(self, tensors: list[tf.Tensor], name: str) -> list[tf.Tensor]:
         """Mean over ranks, in one grouped allreduce; without a fixed name ranks can wait for each other for ever."""
-        return self._hvd.grouped_allreduce(tensors, op=self._hvd.Average, name=f"HorovodAllreduce_{name}")
+        return self._call("grouped_allreduce", tensors, op=self._hvd.Average, name=name)
 
     def sum(self, values: np.ndarray, name: str) -> np.ndarray:
         """Sum over ranks, in float64."""
-        total = self._hvd.allreduce(tf.constant(values, tf.float64), op=self._hvd.Sum, name=f"HorovodAllreduce_{name}")
-        return total.numpy()
+        return self._call("allreduce", tf.constant(values, tf.float64), op=self._hvd.Sum, name=name).numpy()
 
     def broadcast(self, variables: list[tf.Variable]) -> None:
         """Give every rank the chief's values."""
-        self._hvd.broadcast_variables(variables, root_rank=0)
+        for k, variable in enumerate(variables):
+            variable.assign(self._call("broadcast", variable, root_rank=0, name=f"variable_{k}"))
 
     def on_chief(self, job: Callable[[], T]) -> T:
-        """Run `job` on the chief; every rank gets its result, or its InputError: one line, no hang or traceback."""
-        result, error = None, None
-        if self.chief:
-            try:
-                result = job()
-            except InputError as refused:
-                error = refused
-        result, error = self._hvd.broadcast_object((result, error), root_rank=0)
-        if error:
-            raise error
+        """Run `job` on the chief: one line, no hang or traceback, when it raises."""
+        result = self._share(job if self.chief else lambda: None)
+        return self._gather(result)[0]
+
+    def everywhere(self, job: Callable[[], T]) -> T:
+        """Run `job` on every rank: one line, no hang or traceback, when it raises on one of them."""
+        return self._share(job)
+
+    def agree(self, facts: Callable[[], Mapping[str, object]]) -> None:
+        """Compare the ranks' facts."""
+        everyones = self._gather([socket.gethostname(), dict(facts())])
+        chiefs = everyones[0][1]
+        for rank, (host, theirs) in enumerate(everyones):
+            for name, value in theirs.items():
+                if value != chiefs[name]:
+                    raise SharedError(
+                        f"rank {rank} on {host} has the {name} {value}, rank 0 has {chiefs[name]}; make them the same"
+                    )
+
+    def watch(self) -> None:
+        """Start this rank's heartbeat."""
+        start_heartbeat(self.rank, self._gather)
+
+    def _share(self, job: Callable[[], T]) -> T:
+        """Run `job`; when it raises an InputError on any rank, all raise the first one, with the name of its rank."""
+        try:
+            result, error = job(), None
+        except InputError as refused:
+            result, error = None, str(refused)
+        for rank, (host, text) in enumerate(self._gather([socket.gethostname(), error])):
+            if text:
+                raise SharedError(f"rank {rank} on {host}: {text}" if rank else text)
         return result
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
-        self.sum(np.zeros(1), "barrier")
+    def _gather(self, value: object) -> list:
+        """Every rank's value, by rank; through JSON, since what comes from a network is not unpickled."""
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        with tf.device("cpu"):
+            sizes = self._call("allgather", tf.constant([len(text)]), name="sizes").numpy()
+            texts = self._call("allgather", tf.constant(text), name="json").numpy()
+        return [json.loads(part.tobytes()) for part in np.split(texts, np.cumsum(sizes)[:-1])]
+
+    def _call(self, operation: str, tensor, *, name: str, **kwargs):
+        """Call one of Horovod's operations, under a fixed name: unnamed ones can wait for each other for ever."""
+        try:
+            return getattr(self._hvd, operation)(tensor, name=f"Horovod_{name}", **kwargs)
+        except (tf.errors.UnknownError, tf.errors.AbortedError, self._hvd.exceptions.HorovodInternalError) as error:
+            raise self._broken() from error
+
+    def _broken(self) -> Exception:
+        """What to raise when an operation fails because a rank is gone."""
+        return InputError("another rank has ended, which may have said why; the same command goes on")

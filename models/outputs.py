@@ -1,0 +1,53 @@
+"""What the training of one fold leaves on disk. On a ring's chief only: ranks call all of this by `ring.on_chief`."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from data.files import held, remove_temporaries
+from models.checkpoints import ENDING, Progress, TrainingState, load_recipe, save_weights
+from models.logs import Logs
+from models.validation import Validation
+
+
+class Outputs:
+    """The files of one fold: weights of its best and its last epoch with their recipes, the state, and the logs."""
+
+    def __init__(self, weights: Path, logs: Path, fold: str, variables: Sequence[tf.Variable]):
+        """Name the files; nothing is written yet. `variables`: all that training changes."""
+        self._folder, self._fold = weights, fold
+        self._best, self._last = (weights / f"{fold}_{pick}{ENDING}" for pick in ("best", "last"))
+        self._state = TrainingState(weights / f"{fold}_state", variables)
+        self._logs = Logs(logs)
+
+    def __str__(self) -> str:
+        return f"{self._folder}/{self._fold}_* and {self._logs.folder}/"
+
+    def hold(self, stack: ExitStack) -> None:
+        """Keep other runs away until `stack` closes, and remove what killed runs left half-written.
+
+        Raises:
+            InputError: another run is at it (the message says which), or a folder cannot be written to.
+        """
+        for folder in (self._state.folder, self._logs.folder):
+            stack.enter_context(held(folder))
+            remove_temporaries(folder)
+        remove_temporaries(self._folder, f"{self._fold}_")
+
+    def resume(self, fresh: Progress) -> Progress:
+        """Restore the variables and their progress from the state on disk; `fresh` where there is none."""
+        return self._state.resume(fresh)
+
+    def last_recipe(self) -> dict:
+        """The recipe of the last epoch's weights."""
+        return load_recipe(self._last)
+
+    def save(self, model: keras.Model, recipe: dict, progress: Progress, result: Validation, speed: float) -> None:
+        """Write all of an epoch; `speed` in images/s. Where this is the best epoch so far, its weights are kept too."""
+        for file in [self._best, self._last] if progress.best_epoch == progress.epoch else [self._last]:
+            save_weights(file, model, recipe)
+        self._logs.write(progress.history, result.examples, images_per_second=speed)
+        self._state.save(progress)  # last: a run killed before this line repeats the epoch and writes all again
