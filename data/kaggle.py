@@ -9,8 +9,10 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ import pandas as pd
 from data import rle
 from data.errors import InputError
 from data.files import make_folder
-from data.tiles import is_id
+from data.tiles import TileSet, check_is_file, is_id
 
 UNPACKED = Path("data/tgs")  # where zips are unpacked, under the current folder
 CSV_NAMES = ("train.csv", "depths.csv", "sample_submission.csv")
@@ -53,7 +55,7 @@ def find_dataset(data_path: str | Path) -> Dataset:
     train = _train_folder(root)
     if train is None:
         raise InputError(f"no train/images in {root}; unpack Kaggle's train.zip there, or give the zip itself")
-    optional = {name: root / name if (root / name).is_file() else None for name in CSV_NAMES}
+    optional = {name: root / name if os.path.lexists(root / name) else None for name in CSV_NAMES}
     test_images = root / "test" / "images"
     return Dataset(
         root=root,
@@ -89,6 +91,7 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
         InputError: unreadable or malformed file, another header, no row, or an empty, repeated or impossible id.
     """
     try:
+        check_is_file(path)
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             rows = [(reader.line_num, row) for row in reader if row]
@@ -127,21 +130,23 @@ def read_depths(path: str | Path) -> dict[str, float]:
     return dict(zip(table["id"], depths.tolist(), strict=True))
 
 
-def check_train_csv(path: str | Path, ids: list[str]) -> None:
-    """Check that every id of train.csv has a tile and that every mask in it can be decoded."""
+def check_train_csv(path: str | Path, tiles: TileSet) -> None:
+    """Check that every id of train.csv has a tile, and that its mask is the tile's."""
     table = read_csv(path, ("id", "rle_mask"))
-    for name in sorted(set(table["id"]) - set(ids)):
+    for name in sorted(set(table["id"]) - set(tiles.ids)):
         raise InputError(f"{path} has the id '{name}', for which there is no image; remove the row or add the tile")
-    check_masks(path, table)
+    check_masks(path, table, dict(zip(tiles.ids, tiles.masks, strict=True)))
 
 
-def check_masks(path: str | Path, table: pd.DataFrame) -> None:
-    """Check the rle_mask column of a table read from `path`."""
+def check_masks(path: str | Path, table: pd.DataFrame, masks: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
+    """Check the rle_mask column of a table read from `path`: decodable and, where `masks` knows the id, this mask."""
     for line, name, text in zip(table.index, table["id"], table["rle_mask"], strict=True):
         try:
-            rle.decode(text)
+            mask = rle.decode(text)
         except ValueError as error:
             raise InputError(f"{path} line {line}, id '{name}': {error}") from None
+        if name in masks and not np.array_equal(mask, masks[name]):
+            raise InputError(f"{path} line {line}: masks/{name}.png holds another mask; mend one, or remove {path}")
 
 
 # ---- zips --------------------------------------------------------------------------------------------------------

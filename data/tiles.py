@@ -64,6 +64,14 @@ def list_pngs(folder: str | Path) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
+def check_is_file(path: str | Path) -> int:
+    """Refuse a pipe or a device, which could be read forever; returns the length in bytes. OSError: there is none."""
+    status = os.stat(path)
+    if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        raise InputError(f"{path} is a pipe or a device; put the file itself there")
+    return status.st_size
+
+
 def read_image(path: str | Path, size: int = TILE) -> np.ndarray:
     """Read a gray tile, uint8 (size, size), from a PNG in gray or three equal channels of 8 bits."""
     pixels, depth = _read_png(Path(path), size)
@@ -108,11 +116,8 @@ def read_tiles(images: str | Path, masks: str | Path) -> TileSet:
 def _read_png(path: Path, size: int) -> tuple[np.ndarray, int]:
     """Decode a PNG of size x size pixels to uint8 or uint16 (size, size); returns its bits a pixel and channel too."""
     try:
-        status = path.stat()
-        if not (stat.S_ISREG(status.st_mode) or path.is_dir()):
-            raise InputError(f"{path} is a pipe or a device; put the file itself there")
-        if status.st_size > MAX_BYTES:
-            raise InputError(f"{path} has {status.st_size} bytes; a tile has at most {MAX_BYTES}")
+        if (length := check_is_file(path)) > MAX_BYTES:
+            raise InputError(f"{path} has {length} bytes; a tile has at most {MAX_BYTES}")
         return _decode(path.read_bytes(), size)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None

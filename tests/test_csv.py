@@ -1,11 +1,15 @@
 """Reading CSVs: values stay text, and whatever is wrong is named with its file and line."""
 
+import os
 import re
 
+import numpy as np
 import pytest
 
 from data.errors import InputError
 from data.kaggle import check_train_csv, read_csv, read_depths
+from data.tiles import TileSet
+from tests.scripts import refused
 
 
 @pytest.mark.parametrize(
@@ -64,8 +68,9 @@ def test_malformed_csvs_are_named_with_their_line(tmp_path, text, said):
 
 def test_csvs_that_cannot_be_read(tmp_path):
     for path, reason in ((tmp_path / "none.csv", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(InputError, match=f"cannot read {path}: {reason}"):
-            read_csv(path, ("id", "z"))
+        refused(lambda path=path: read_csv(path, ("id", "z")), f"cannot read {path}: {reason}")
+    os.mkfifo(tmp_path / "pipe.csv")  # opening it would wait for a writer
+    refused(lambda: read_csv(tmp_path / "pipe.csv", ("id", "z")), f"{tmp_path}/pipe.csv is a pipe or a device")
 
 
 def test_depths(tmp_path):
@@ -80,11 +85,16 @@ def test_depths(tmp_path):
 
 def test_train_csv(tmp_path):
     path = tmp_path / "train.csv"
-    path.write_text("id,rle_mask\na,\nb,1 1\n")
-    check_train_csv(path, ["a", "b", "c"])
-    path.write_text("id,rle_mask\na,\nnan,1 1\n")
-    with pytest.raises(InputError, match=re.escape(f"{path} has the id 'nan', for which there is no image")):
-        check_train_csv(path, ["a", "b"])
-    path.write_text("id,rle_mask\na,1 1\nb,10201 2\n")
-    with pytest.raises(InputError, match=re.escape(f"{path} line 3, id 'b': run '10201 2' ends behind the last pixel")):
-        check_train_csv(path, ["a", "b"])
+    masks = np.zeros((2, 101, 101), np.uint8)
+    masks[1, 0, 0] = 1
+    tiles = TileSet(["a", "b"], masks, masks)
+    for good in ("a,\nb,1 1\n", "b,1 1\n"):
+        path.write_text(f"id,rle_mask\n{good}")
+        check_train_csv(path, tiles)
+    for bad, said in (
+        ("a,\nnan,1 1\n", " has the id 'nan', for which there is no image"),
+        ("a,\nb,10201 2\n", " line 3, id 'b': run '10201 2' ends behind the last pixel"),
+        ("a,\nb,2 10200\n", " line 3: masks/b.png holds another mask; mend one, or remove"),  # inverted
+    ):
+        path.write_text(f"id,rle_mask\n{bad}")
+        refused(lambda: check_train_csv(path, tiles), f"{path}{said}")
