@@ -95,7 +95,7 @@ def load_tensorflow() -> None:
         os.dup2(held.fileno(), 2)
         try:
             import models  # noqa: F401
-        except BaseException:
+        except Exception:  # an interruption says nothing of TensorFlow
             held.seek(0)
             os.write(stderr, held.read())
             raise
@@ -120,8 +120,11 @@ def interruptible() -> Iterator[None]:
     TensorFlow. All that is written is written aside and renamed, so to end at any moment is safe.
     """
 
+    caught: list[Interrupted] = []
+
     def interrupt(signum, frame):
-        raise Interrupted(signum)
+        caught.append(Interrupted(signum))
+        raise caught[-1]
 
     # What a shell ignores for its background jobs stays ignored.
     signals = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
@@ -140,11 +143,13 @@ def interruptible() -> Iterator[None]:
     try:
         yield
         over.set()
-    except Interrupted:
-        raise  # the clock runs on: what ends with the process must end in time as well
     except BaseException:
-        over.set()
-        raise
+        if not caught:
+            over.set()
+            raise
+        # The clock runs on: what ends with the process must end in time as well. Whatever compiled code in between
+        # has made of the signal (Horovod a RuntimeError), it is one.
+        raise caught[0] from None
     finally:
         signal.set_wakeup_fd(woken)
         there.close()  # ends the thread
