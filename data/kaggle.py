@@ -237,6 +237,8 @@ def _check_members(name: str, members: list[zipfile.ZipInfo]) -> None:
             )
         if path.suffix.lower() == ".png" and not is_id(path.name):
             raise InputError(f"{name} holds {member.filename!a}, which cannot be an id; rename it")
+        if member.flag_bits & 1:
+            raise InputError(f"{name} holds '{member.filename}' encrypted; pack it without a password")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise InputError(f"{name} holds the link '{member.filename}'; pack the file itself")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others take what memory they want

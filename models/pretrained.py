@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from data.errors import InputError
+from data.tiles import check_is_file
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")  # in the order of Keras' BatchNormalization
 
@@ -21,8 +22,8 @@ def load_encoder(model: keras.Model, path: str | Path) -> None:
         InputError: an unreadable file, or one without a tensor of the right shape for every encoder layer.
     """
     try:
-        if not Path(path).is_file():  # a pipe would be waited for
-            raise OSError("no such file")
+        check_is_file(path)
+        open(path, "rb").close()  # safetensors calls every file that it cannot open missing
         tensors = load_file(path)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         # The last three: a format of numbers that numpy lacks.

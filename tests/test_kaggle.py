@@ -220,7 +220,7 @@ def test_broken_zips(cwd, sample):
     encrypted[6] |= 1  # flag bits of the local header,
     encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1  # and of the directory
     path.write_bytes(encrypted)
-    assert "encrypted" in refused(path, "train.zip cannot be unpacked")
+    refused(path, "train.zip holds 'images/a.png' encrypted")
     data = bytearray(craft(path, {"images/a.png": bytes(1000)}).read_bytes())
     data[30 + len("images/a.png")] = 0xFF  # the first byte of the deflated data: no such kind of block
     path.write_bytes(data)
