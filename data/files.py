@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from data.errors import InputError
 
@@ -80,24 +81,11 @@ def remove_temporaries(folder: str | Path, name: str = "") -> None:
 def held(folder: str | Path) -> Iterator[None]:
     """Keep `folder` for this process: InputError when another one, here or on a machine that shares it, has it.
 
-    The lock is the system's own (flock) on the file `.lock` and ends with the process, however that ends. The file
-    stays, says who holds it while somebody does, and is empty otherwise.
+    The lock is the system's own (flock) on the file `.lock`, which says who holds it, and ends with the process,
+    however that ends: a file that a killed one has left stops nobody.
     """
     path = make_folder(folder) / ".lock"
-    try:
-        file = open(path, "ab", buffering=0)  # noqa: SIM115, closed below
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = path.read_text(encoding="utf-8").strip() or "another process"
-            raise InputError(
-                f"{folder} is in use by {holder}; wait until that ends, or let this run write elsewhere"
-            ) from None
-        except OSError:  # this file system has no locks
-            pass
+    with _lock(path) as file:
         try:
             with contextlib.suppress(OSError):  # a full disk is no reason not to hold it
                 now = datetime.now()
@@ -106,7 +94,30 @@ def held(folder: str | Path) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):
-                file.truncate(0)
+                path.unlink()
+
+
+def _lock(path: Path) -> BinaryIO:
+    """Open and lock the file `path`, made if need be; InputError when somebody has it."""
+    while True:
+        try:
+            file = open(path, "a+b", buffering=0)  # noqa: SIM115, the caller's
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                holder = file.read().decode(errors="replace").strip() or "another process"
+            raise InputError(
+                f"{path.parent} is in use by {holder}; wait until that ends, or let this run write elsewhere"
+            ) from None
+        except OSError:  # this file system has no locks
+            pass
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # removed by its holder since it was opened: another process may have made and locked a new one
 
 
 def write_text(path: str | Path, text: str) -> None:
