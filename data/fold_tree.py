@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.errors import InputError
-from data.files import make_folder, replacing
+from data.files import held, replacing
 
 FOLD_COLUMNS = ("id", "fold", "coverage", "coverage_class", "depth", "group")
 PARTS = ("train", "val")
@@ -28,18 +28,18 @@ def write_fold_tree(folds_path: Path, table: pd.DataFrame, images: Path, masks: 
     no folds.csv means no folds, so an interruption between the steps cannot pass for a split.
 
     Raises:
-        InputError: no symlinks on this file system (and `copy` is off), or a file in the way that is not ours.
+        InputError: no symlinks on this file system (and `copy` is off), a file in the way that is not ours, or another
+            run that is writing there.
     """
-    make_folder(folds_path)
-    for leftover in folds_path.glob(f"{SCRATCH}*"):  # of a run that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    old = sorted(path for path in folds_path.glob("fold_*") if path.name[5:].isdigit())
     sources = dict(zip(KINDS, (images, masks), strict=True))
     try:
-        for foreign in (file for path in old for file in _foreign(path, sources)):
-            raise InputError(f"{foreign} was not written by tgs_preprocess.py; move it away and run again")
-        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folds_path) as scratch:
+        with held(folds_path), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folds_path) as scratch:
             new = Path(scratch)
+            for leftover in set(folds_path.glob(f"{SCRATCH}*")) - {new}:  # of a run that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            old = sorted(path for path in folds_path.glob("fold_*") if path.name[5:].isdigit())
+            for foreign in (file for path in old for file in _foreign(path, sources)):
+                raise InputError(f"{foreign} was not written by tgs_preprocess.py; move it away and run again")
             folds = sorted(table["fold"].unique())
             links: dict[str, Path] = {}
             for fold, (part, kind) in itertools.product(folds, PLACES):
