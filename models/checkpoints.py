@@ -99,11 +99,15 @@ def _read(path: Path) -> tuple[dict, bytes]:
         raise InputError(f"no weights file {path}; train first, or name another with --file_name")
     if not path.name.endswith(ENDING):
         raise InputError(f"{path} does not end in {ENDING}; give a file that tgs_train.py wrote")
-    recipe = read_json(recipe_path(path))
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    again, content = read_json(recipe_path(path)), b""
+    recipe: dict = {}
+    while recipe != again:  # a training that has just written others
+        recipe = again
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from None
+        again = read_json(recipe_path(path))
     found = hashlib.sha256(content).hexdigest()
     before = recipe.get("replaces")
     if isinstance(before, dict) and found == before.get("sha256"):
