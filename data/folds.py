@@ -51,6 +51,9 @@ class TGSDatasetPreprocessor:
     def run(self) -> pd.DataFrame:
         """Read, check, split and write everything; returns the table of folds.csv."""
         dataset = find_dataset(self.data_path)
+        for folder in (dataset.images, dataset.masks):
+            if self.folds_path.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"--folds_path={self.folds_path} lies among the tiles of {folder}; choose another")
         tiles = read_tiles(dataset.images, dataset.masks)
         table = self._describe(dataset, tiles)
         table["fold"] = self._split(table, tiles)
