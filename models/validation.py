@@ -34,7 +34,7 @@ def validate(predictor: Predictor, tiles: TileSet, ring: Solo) -> Validation:
     sums = [points(masks, probabilities > 0.5).sum(), entropy.sum(), len(images)]
     won, entropy_sum, count = ring.sum(np.array(sums, np.float64), "validation")
 
-    shown = np.flatnonzero(masks.any(axis=(1, 2)))[:EXAMPLES]
+    shown = np.flatnonzero(masks.any(axis=(1, 2)) & np.isfinite(entropy))[:EXAMPLES]  # what is no number has no gray
     rows = [np.hstack([images[i], masks[i] * 255, probabilities[i] * 255]).astype(np.uint8) for i in shown]
     examples = np.vstack(rows) if rows else np.zeros((101, 303), np.uint8)
     return Validation(float(won / (10 * count)), float(entropy_sum / count), examples)
