@@ -1,17 +1,14 @@
-"""tgs_train.py as users run it: outputs, resuming after a kill, finished runs, wrong flags."""
+"""tgs_train.py as users run it: outputs, finished runs, wrong flags."""
 
 import csv
 import json
-import re
-import signal
-import subprocess
 
 import h5py
 import numpy as np
 import pytest
 
 import tgs_train
-from tests.scripts import command, run_here, run_script
+from tests.scripts import run_here, run_script
 
 TINY = ("--model=tiny", "--target_size=32", "--batch_size=8")
 
@@ -28,21 +25,6 @@ def same(a, b) -> bool:
     """Whether two weights files hold the same bits."""
     a, b = arrays(a), arrays(b)
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
-
-
-def start(*flags: str, cwd) -> subprocess.Popen:
-    """Start tgs_train.py on fold 0 and leave it running."""
-    # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
-    line = ["env", "--default-signal=INT", *command("tgs_train.py", *TINY, *flags)]
-    return subprocess.Popen(line, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def until(process: subprocess.Popen, text: str) -> str:
-    """Read the process's lines until one contains `text`; returns it."""
-    for line in process.stdout:
-        if text in line:
-            return line
-    raise AssertionError(f"ended without '{text}': {process.stderr.read()}")
 
 
 def test_every_fold_leaves_weights_recipe_logs_and_state(trained):
@@ -90,35 +72,6 @@ def test_other_flags_do_not_resume(trained):
     assert refused.stderr.count("\n") == 1
     assert "--seed=1" in refused.stderr
     assert "--resume=False" in refused.stderr
-
-
-def test_killed_and_resumed_it_ends_with_the_same_bits(workspace):
-    """SIGKILL after the first epoch, Ctrl-C after another; the third run ends as one that was never stopped."""
-    flags = ("--data_path=folds/fold_0", "--epochs=16", "--warmup_epochs=1")
-    whole = run_script("tgs_train.py", *TINY, *flags, "--weights_path=whole", cwd=workspace)
-    assert whole.returncode == 0, whole.stderr
-
-    process = start(*flags, cwd=workspace)
-    until(process, "epoch 1/16")
-    process.kill()
-    process.wait()
-    process = start(*flags, cwd=workspace)
-    resumed = int(re.search(r"epochs (\d+) to 16", until(process, "to 16"))[1])
-    assert resumed > 1
-    until(process, f"epoch {resumed}/16")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
-    assert process.stderr.read().startswith("interrupted")
-    last = run_script("tgs_train.py", *TINY, *flags, cwd=workspace)
-    assert last.returncode == 0, last.stderr
-    assert resumed < int(re.search(r"epochs (\d+) to 16", last.stdout)[1]) <= 16
-    for name in ("best", "last"):
-        assert same(
-            workspace / f"whole/tiny/fold_0_{name}.weights.h5", workspace / f"weights/tiny/fold_0_{name}.weights.h5"
-        )
-        recipes = [json.loads((workspace / f"{w}/tiny/fold_0_{name}.json").read_text()) for w in ("whole", "weights")]
-        assert recipes[0]["score"] == recipes[1]["score"]
-        assert recipes[0]["epoch"] == recipes[1]["epoch"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""A process that races with others for a folder: python -m tests.races hold|submit FOLDER START; prints JSON."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from data.errors import InputError
+from data.files import held
+from data.submission import write_submission
+
+
+def hold(folder: Path) -> tuple[int, bool]:
+    """Take the folder again and again; returns how often it did, and whether it always had it for itself."""
+    mine, taken, alone = folder / f"{os.getpid()}.mine", 0, True
+    for _ in range(2000):
+        try:
+            with held(folder):
+                mine.touch()
+                alone &= list(folder.glob("*.mine")) == [mine]
+                mine.unlink()
+                taken += 1
+        except InputError as error:
+            alone &= "is in use by" in str(error)
+    return taken, alone
+
+
+def submit(folder: Path) -> list[tuple[str, str]]:
+    """Write two submissions; returns their paths and the mask that all their tiles have."""
+    mask = f"{os.getpid() % 10000 + 1} 1"
+    return [(str(write_submission(folder, "x", {f"{k:04}": mask for k in range(2000)})), mask) for _ in range(2)]
+
+
+if __name__ == "__main__":
+    job, folder, start = sys.argv[1:]
+    time.sleep(max(0, float(start) - time.time()))
+    print(json.dumps({"hold": hold, "submit": submit}[job](Path(folder))))
