@@ -103,7 +103,8 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
         raise InputError(f"{path} is empty; get the file again")
     (_, header), *rows = rows
     if tuple(header) != columns:
-        raise InputError(f"{path} has the columns {','.join(header)[:80]}; expected {','.join(columns)}")
+        found = " ".join(",".join(header)[:80].splitlines())
+        raise InputError(f"{path} has the columns {found}; expected {','.join(columns)}")
     if not rows:
         raise InputError(f"{path} has a header and no rows")
     seen: set[str] = set()

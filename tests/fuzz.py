@@ -1,0 +1,323 @@
+"""Mutated files by the thousand: `python -m tests.fuzz TRAINED FOLDER` writes each into FOLDER and reads it.
+
+TRAINED is a folder with weights/tiny/fold_0_best.weights.h5 and its recipe. Each file must be read or refused in one
+line. A summary a kind is printed as JSON: files, refused, seconds, growth of the peak memory in MB. The same files in
+every run.
+"""
+
+import json
+import random
+import resource
+import signal
+import string
+import struct
+import sys
+import time
+import traceback
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from data import rle
+from data.command import load_tensorflow
+from data.errors import InputError
+from data.folds import read_folds_csv
+from data.kaggle import check_train_csv, read_depths
+from data.submission import validate_submission
+from data.tiles import PNG_SIGNATURE, TileSet, read_image, read_mask
+
+SECONDS = 20  # for one file; a second is long
+INTEGERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
+CELLS = [
+    "",
+    " ",
+    "nan",
+    "NaN",
+    "inf",
+    "-1",
+    "0",
+    "1e999",
+    "9" * 400,
+    "../a",
+    "a/b",
+    '"',
+    '""',
+    '"a\nb"',
+    "\0",
+    "ä",
+    "\ufeff",
+]
+RUNS = ["0", "-1", "1", "2", "101", "10201", "10202", "1.0", "x", "٣", "9" * 30, "1_0", "+1", "", "\n", "\t"]
+
+Rng = random.Random
+
+
+# ---- mutations -------------------------------------------------------------------------------------------------
+
+
+def mutate(rng: Rng, content: bytes, first: int = 0) -> bytes:
+    """One to four small changes behind byte `first`."""
+    changed = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        at = rng.randrange(min(first, len(changed)), len(changed) + 1)
+        length = rng.choice((1, 2, 4, 8, 64, 1000))
+        match rng.randrange(7):
+            case 0 if at < len(changed):
+                changed[at] ^= 1 << rng.randrange(8)
+            case 1:
+                changed[at : at + length] = rng.randbytes(length)
+            case 2:
+                del changed[at:]
+            case 3:
+                changed[at:at] = rng.randbytes(length)
+            case 4:
+                del changed[at : at + length]
+            case 5:
+                changed[at:at] = changed[at : at + length] * rng.choice((1, 2, 50))
+            case _:
+                width = rng.choice((1, 2, 4, 8))
+                number = rng.choice(INTEGERS) % 256**width
+                changed[at : at + width] = number.to_bytes(width, rng.choice(("big", "little")))
+    return bytes(changed)
+
+
+def mutate_png(rng: Rng, content: bytes) -> bytes:
+    """Mutate the bytes, or what is inside the checksums: header, compressed data, lines, kinds and order of chunks."""
+    if rng.random() < 0.25:
+        return mutate(rng, content)
+    chunks, at = [], len(PNG_SIGNATURE)
+    while at < len(content):
+        length, kind = struct.unpack(">I4s", content[at : at + 8])
+        chunks.append((kind, content[at + 8 : at + 8 + length]))
+        at += 12 + length
+    which = rng.choice((0, 1, 1, 1))  # the header, or the data
+    kind, inside = chunks[which]
+    match rng.randrange(4):
+        case 0:
+            chunks[which] = (kind, mutate(rng, inside))
+        case 1 if which == 0:
+            fields = list(struct.unpack(">IIBBBBB", inside))
+            k = rng.randrange(7)
+            fields[k] = rng.choice(INTEGERS) % (2**32 if k < 2 else 256) if rng.random() < 0.3 else rng.randrange(17)
+            chunks[0] = (kind, struct.pack(">IIBBBBB", *fields))
+        case 1 | 2 if which == 1:
+            lines = mutate(rng, zlib.decompress(inside))
+            chunks[1] = (kind, zlib.compress(lines * rng.choice((*[1] * 20, 1000)), rng.choice((0, 1))))
+        case _:
+            extra = rng.choice(
+                (*chunks, (b"PLTE", rng.randbytes(9)), (b"tRNS", rng.randbytes(2)), (rng.randbytes(4), b""))
+            )
+            chunks.insert(rng.randrange(len(chunks) + 1), extra)
+            del chunks[rng.randrange(len(chunks)) if rng.random() < 0.3 else len(chunks) :]
+    body = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    return PNG_SIGNATURE + body
+
+
+def mutate_text(rng: Rng, text: str, separators: str, odd: list[str]) -> bytes:
+    """Replace some of the words between separators, or mutate the bytes."""
+    if rng.random() < 0.4:
+        return mutate(rng, text.encode())
+    for _ in range(rng.choice((1, 1, 3))):
+        ends = [k for k, letter in enumerate(text) if letter in separators] or [0]
+        at = rng.choice(ends)
+        end = min((k for k in ends if k > at), default=len(text))
+        text = text[: at + 1] + rng.choice([*odd, rng.choice(string.printable)]) + text[end:]
+    return text.encode()
+
+
+def mutate_npz(rng: Rng, content: bytes, path: Path) -> bytes:
+    """Mutate the bytes, or one array inside a zip whose checksums are right."""
+    if rng.random() < 0.4:
+        return mutate(rng, content)
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = rng.choice([*members, "progress.npy"])
+    members[name] = mutate(rng, members[name])
+    if rng.random() < 0.1:
+        members[rng.choice(list(members))] = members.pop(name)
+    with zipfile.ZipFile(path, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path.read_bytes()
+
+
+# ---- kinds: each yields, for ever, a function that reads the next mutated file ---------------------------------
+
+Trials = Iterator[Callable[[], object]]
+
+
+def pngs(rng: Rng, folder: Path, kind: str) -> Trials:
+    import cv2
+
+    texture = np.random.default_rng(0).normal(size=(101, 101)).cumsum(axis=1).astype(np.uint8)
+    images = {
+        "image": [texture, np.dstack([texture] * 3)],
+        "mask": [
+            (texture > 99) * np.uint8(255),
+            (texture > 99) * np.uint16(65535),
+            np.dstack([(texture > 99) * np.uint8(255)] * 3),
+        ],
+    }[kind]
+    seeds = [cv2.imencode(".png", image)[1].tobytes() for image in images]
+    while True:
+        (folder / "x.png").write_bytes(mutate_png(rng, rng.choice(seeds)))
+        yield lambda: (read_image if kind == "image" else read_mask)(folder / "x.png")
+
+
+def csvs(rng: Rng, folder: Path) -> Trials:
+    ids = [f"{k:010x}" for k in range(8)]
+    masks = np.zeros((8, 101, 101), np.uint8)
+    masks[:, 0, :2] = 1
+    tiles = TileSet(ids, masks, masks)
+    runs = "".join(f"{name},1 1 102 1\n" for name in ids)
+    seeds = [
+        ("train.csv", "id,rle_mask\n" + runs, lambda path: check_train_csv(path, tiles)),
+        ("submission.csv", "id,rle_mask\n" + runs, lambda path: validate_submission(path, set(ids))),
+        ("depths.csv", "id,z\n" + "".join(f"{name},{k}\n" for k, name in enumerate(ids)), read_depths),
+        (
+            "folds.csv",
+            "id,fold,coverage,coverage_class,depth,group\n"
+            + "".join(f"{n},{k % 2},0.5,5,300,{k}\n" for k, n in enumerate(ids)),
+            lambda path: read_folds_csv(path.parent),
+        ),
+    ]
+    while True:
+        name, text, read = rng.choice(seeds)
+        (folder / name).write_bytes(mutate_text(rng, text, ",\n ", CELLS))
+        yield lambda path=folder / name, read=read: read(path)
+
+
+def runs(rng: Rng, folder: Path) -> Trials:
+    """Run-length strings: what is decoded encodes to the same mask."""
+
+    def read(text: str) -> None:
+        mask = rle.decode(text)
+        assert mask.sum() == sum(map(int, text.split()[1::2]))
+        assert np.array_equal(rle.decode(rle.encode(mask)), mask)
+
+    while True:
+        numbers = sorted(rng.sample(range(1, 10201, 2), 20))
+        text = " ".join(f"{number} {rng.choice((1, 1, 1, 2))}" for number in numbers)
+        text = mutate_text(rng, text, " ", RUNS).decode(errors="replace")
+        yield lambda text=text: read(text)
+
+
+def weights(rng: Rng, folder: Path, trained: Path, kind: str) -> Trials:
+    """Weights whose recipe vouches for them, so that HDF5 and Keras see them; or recipes."""
+    import hashlib
+
+    from models import checkpoints
+
+    checkpoints.make_model = cache(checkpoints.make_model)
+    file, note = folder / "x.weights.h5", folder / "x.json"
+    content = (trained / "weights/tiny/fold_0_best.weights.h5").read_bytes()
+    recipe = json.loads((trained / "weights/tiny/fold_0_best.json").read_text())
+    marks = [k for k in range(len(content)) if content[k : k + 4] in (b"OHDR", b"TREE", b"SNOD", b"HEAP", b"\x89HDF")]
+    file.write_bytes(content)
+    while True:
+        if kind == "recipe":
+            note.write_bytes(
+                mutate_text(rng, json.dumps(recipe), ',:"{[ ', [*CELLS, "null", "true", "[", "{", "1e400"])
+            )
+            yield lambda: checkpoints.load_recipe(file)
+            continue
+        at = rng.choice(marks) + rng.randrange(64)  # where HDF5 keeps its structure: most of the file is numbers
+        changed = content[:at] + mutate(rng, content[at : at + 200]) + content[at + 200 :]
+        changed = changed if rng.random() < 0.8 else mutate(rng, content)
+        file.write_bytes(changed)
+        note.write_text(json.dumps(recipe | {"sha256": hashlib.sha256(changed).hexdigest()}))
+        yield lambda: checkpoints.load_model(file)
+
+
+def encoders(rng: Rng, folder: Path) -> Trials:
+    """Pretrained weights of the tiny model, mutated mostly in their header."""
+    from safetensors.numpy import save
+
+    from models import make_model
+    from models.pretrained import NORM_PARTS, load_encoder
+
+    model, tensors = make_model("tiny", 32), {}
+    for layer in model.layers:
+        if layer.name.startswith("encoder.") and layer.weights:
+            parts = NORM_PARTS if len(layer.weights) > 1 else ("weight",)
+            for part, weight in zip(parts, layer.get_weights(), strict=True):
+                value = weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight
+                tensors[f"{layer.name.removeprefix('encoder.')}.{part}"] = np.ascontiguousarray(value)
+    content = save(tensors)
+    header = 8 + int.from_bytes(content[:8], "little")
+    while True:
+        deep = rng.random() < 0.7
+        text = mutate_text(rng, content[8:header].decode(), ',:"{[ ', [*CELLS, "I64", "BF16", "F16", "null", "[", "-1"])
+        changed = struct.pack("<Q", len(text)) + text + content[header:] if deep else mutate(rng, content)
+        (folder / "x.safetensors").write_bytes(changed)
+        yield lambda: load_encoder(model, folder / "x.safetensors")
+
+
+def states(rng: Rng, folder: Path) -> Trials:
+    """The state that resuming needs."""
+    import tensorflow as tf
+
+    from models.checkpoints import Progress, TrainingState
+
+    state = TrainingState(folder, [tf.Variable(tf.zeros(shape)) for shape in ((3, 4), (7,), ())])
+    fresh = Progress(flags={"model": "tiny", "epochs": 2}, fingerprint="f")
+    state.save(Progress(epoch=1, flags=fresh.flags, fingerprint="f", history=[{"epoch": 1, "val_score": 0.5}]))
+    content = state.path.read_bytes()
+    while True:
+        state.path.write_bytes(mutate_npz(rng, content, folder / "aside.npz"))
+        yield lambda: state.resume(fresh)
+
+
+# ---- the run ---------------------------------------------------------------------------------------------------
+
+
+def peak() -> int:
+    """The most memory this process ever had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def attempt(name: str, read: Callable[[], object]) -> bool:
+    """Read a file; returns whether it was refused as it should be. Anything else is told on stderr."""
+    try:
+        read()
+    except Exception as error:
+        wanted = ValueError if name.startswith("rle") else InputError
+        if isinstance(error, wanted) and "\n" not in str(error):
+            return True
+        print(f"{name}: {error!r}", traceback.format_exc().splitlines()[-4:], file=sys.stderr)
+    return False
+
+
+def main(trained: Path, folder: Path) -> None:
+    load_tensorflow()
+    kinds = {
+        "image": (700, lambda rng: pngs(rng, folder, "image")),
+        "mask": (400, lambda rng: pngs(rng, folder, "mask")),
+        "csv": (500, lambda rng: csvs(rng, folder)),
+        "rle": (500, lambda rng: runs(rng, folder)),
+        "weights": (60, lambda rng: weights(rng, folder, trained, "weights")),
+        "recipe": (200, lambda rng: weights(rng, folder, trained, "recipe")),
+        "encoder": (200, lambda rng: encoders(rng, folder)),
+        "state": (300, lambda rng: states(rng, folder)),
+    }
+    summary = {}
+    for kind, (files, trials) in kinds.items():
+        trial = trials(random.Random(kind))
+        attempt(kind, next(trial))  # what is loaded once
+        refused, before, began = 0, peak(), time.perf_counter()
+        for k in range(files):
+            signal.alarm(SECONDS)  # ends the process
+            refused += attempt(f"{kind} {k}", next(trial))
+        signal.alarm(0)
+        seconds = round(time.perf_counter() - began, 1)
+        summary[kind] = {"files": files, "refused": refused, "seconds": seconds, "peak_growth_mb": peak() - before}
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
