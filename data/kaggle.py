@@ -257,7 +257,7 @@ def _place(path: PurePosixPath, part: str) -> Path | None:
     if path.suffix.lower() != ".png" or path.parent.name not in ("images", "masks"):
         return None
     above = path.parent.parent.name
-    return Path(above if above in ("train", "test") else part, path.parent.name, path.name)
+    return Path(above if above in ("train", "test") else part, path.parent.name, f"{path.stem}.png")
 
 
 def _is_there(member: zipfile.ZipInfo, path: Path) -> bool:

@@ -735,9 +735,44 @@ def test_wrong_input_is_one_line_and_changes_nothing(project, capfd, damage, com
 
 def test_the_undamaged_project_passes_every_command_of_the_corpus(project):
     """Else a case could be refused for another reason than its own."""
-    for main, *flags in (TRAIN, PREDICT, USE_FOLDS, OOF, VALIDATE, PREPROCESS, BY_DEPTH):
+    for main, *flags in (TRAIN, PREDICT, VALIDATE, BY_DEPTH, PREPROCESS):
         done = run_here(main, *flags, cwd=project)
         assert (done.stderr, done.returncode) == ("", 0), flags
+
+
+GOOD_INPUT: dict[str, tuple[Damage, tuple]] = {  # odd, yet as it may be
+    "a BOM and CRLF in train.csv": (
+        change("tgs/train.csv", lambda content: b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")),
+        PREPROCESS,
+    ),
+    "a BOM and quotes in depths.csv": (
+        change("tgs/depths.csv", lambda content: b"\xef\xbb\xbf" + content.replace(b"b,", b'"b",')),
+        BY_DEPTH,
+    ),
+    "a BOM in a submission": (change(SUBMISSION, lambda content: b"\xef\xbb\xbf" + content), VALIDATE),
+    "no CSV at all": (both(*(remove(f"tgs/{name}.csv") for name in ("train", "depths"))), PREPROCESS),
+    "train.csv of some tiles": (put("tgs/train.csv", "id,rle_mask\na,\n"), PREPROCESS),
+    "hidden files": (put("tgs/train/images/.DS_Store", b"no tile"), PREPROCESS),
+    "three equal channels": (put(IMAGE, png(rgb(GRAY, GRAY, GRAY), RGB_TYPE)), PREPROCESS),
+    "a mask of one bit": (both(put(MASK, build([bytes(14)] * 101, depth=1)), remove("tgs/train.csv")), PREPROCESS),
+    "a link to a tile": (both(move(IMAGE, "b.png"), link_at(IMAGE, "../../../b.png")), PREPROCESS),
+    "a zip with a name of blanks and capitals in it": (
+        zipped(
+            "my  tiles ☃.zip",
+            {f"a folder/{kind}/{k} ü.PNG": png(SALT * 0) for kind in ("images", "masks") for k in range(4)},
+        ),
+        (tgs_preprocess.main, "--data_path=my  tiles ☃.zip", "--fold=2"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "command"), GOOD_INPUT.values(), ids=GOOD_INPUT)
+def test_good_input_that_looks_odd(project, capfd, damage, command):
+    """Names that a shell would run are in tests/test_no_code.py."""
+    damage(project)
+    done = run_here(*command, cwd=project)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_there_are_enough_cases():
