@@ -80,6 +80,8 @@ def fold_files(args) -> list[Path]:
     from data.errors import InputError
     from models.checkpoints import ENDING, load_recipe
 
+    if Path(args.model).name != args.model:
+        raise InputError(f"--model={args.model} is a path; name a model, and with --weights_path its folder")
     folder = Path(args.weights_path) / args.model
     files = sorted(folder.glob(f"fold_*_{args.pick}{ENDING}"), key=lambda file: (len(file.name), file.name))
     if not files:
@@ -167,12 +169,17 @@ def stream(tiles: dict[str, Path], batch_size: int) -> Iterator[tuple[list[str],
 
 def decision(args, folder: Path, recipes: list[dict]) -> tuple[float, int]:
     """Threshold and minimum area: the flags', else those that --oof saved for these weights, else 0.5 and 0."""
+    from data.errors import InputError
     from data.files import read_json
 
     saved = folder / f"oof_{args.pick}.json"
     found = read_json(saved) if saved.is_file() else {}
     if found.get("fingerprint") != recipes[0]["fingerprint"]:
         found = {}
+    for key, most in (("threshold", 1), ("min_area", 10201)) if found else ():
+        value = found.get(key)
+        if not (isinstance(value, int | float) and 0 <= value <= most):
+            raise InputError(f"{saved} has {value!r} as '{key}'; run --oof again")
     threshold = found.get("threshold", recipes[0]["threshold"]) if args.threshold == "auto" else args.threshold
     min_area = found.get("min_area", 0) if args.min_area == "auto" else args.min_area
     return threshold, min_area

@@ -172,6 +172,10 @@ def run(main: Callable[[], object]) -> None:
         fail(str(error), silent=bool(rank()))
     except InputError as error:
         fail(str(error))
+    except OSError as error:  # a folder that may not be entered, a name too long
+        if error.filename is None:
+            raise
+        fail(f"cannot read {error.filename}: {error.strerror}")
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed here; run make env, then use .venv/bin/python")
     except KeyboardInterrupt as error:

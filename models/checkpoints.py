@@ -8,7 +8,6 @@ import platform
 import subprocess
 import warnings
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,6 +33,7 @@ RECIPE = {  # what a recipe must hold
     "threshold": float,
     "epoch": int,
 }
+RANGES = {"target_size": (32, 1024), "folds": (1, 100), "score": (0, 1), "threshold": (0, 1), "epoch": (1, 100_000)}
 
 
 def recipe_path(weights: str | Path) -> Path:
@@ -82,12 +82,15 @@ def load_recipe(path: str | Path) -> dict:
 def load_model(path: str | Path) -> tuple[keras.Model, dict]:
     """Rebuild the float32 model of a weights file from its recipe; returns the model and the recipe."""
     recipe, content = _read(Path(path))
-    model = make_model(recipe["model"], recipe["target_size"])
+    try:
+        model = make_model(recipe["model"], recipe["target_size"])
+    except InputError as error:
+        raise InputError(f"{recipe_path(path)} describes what cannot be built: {error}") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Keras only warns of layers that it finds no weights for
             model.load_weights(_Memory(content))
-    except (OSError, ValueError, KeyError, UserWarning) as error:
+    except Exception as error:  # of a damaged file, Keras and HDF5 raise what they come upon
         reason = str(error).strip().splitlines()[0][:120]
         raise InputError(f"{path} holds no weights of {recipe['model']} ({reason}); restore or train them") from None
     return model, recipe
@@ -115,6 +118,9 @@ def _read(path: Path) -> tuple[dict, bytes]:
     for key, kind in RECIPE.items():
         if not isinstance(recipe.get(key), kind):
             raise InputError(f"{recipe_path(path)} lacks '{key}'; train again, or restore the file")
+    for key, (low, high) in RANGES.items():
+        if not low <= recipe[key] <= high:  # NaN neither
+            raise InputError(f"{recipe_path(path)} has {recipe[key]} as '{key}'; train again, or restore the file")
     if found != recipe["sha256"]:
         raise InputError(
             f"{path} does not hold the weights that {recipe_path(path).name} describes; restore or train them"
@@ -205,10 +211,12 @@ class TrainingState:
                     raise zipfile.BadZipFile(f"{damaged} is damaged")
             with np.load(self.path, allow_pickle=False) as file:
                 progress = Progress(**json.loads(file["progress"].tobytes()))
+                if len(progress.history) != progress.epoch:
+                    raise ValueError(f"{len(progress.history)} rows for {progress.epoch} epochs")
                 arrays = [file[f"variable_{k}"] for k in range(len(self._variables))]
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        except Exception as error:  # of a damaged file, zipfile and numpy raise what they come upon
             raise InputError(f"{self.path} cannot be read ({error}); start anew with --resume=False") from None
         for variable, value in zip(self._variables, arrays, strict=True):
-            if tuple(variable.shape) != value.shape:
+            if tuple(variable.shape) != np.shape(value) or np.asarray(value).dtype != variable.dtype.as_numpy_dtype:
                 raise InputError(f"{self.path} is of another model; start anew with --resume=False")
         return progress, arrays
