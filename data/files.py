@@ -17,14 +17,13 @@ from data.errors import InputError
 
 @contextmanager
 def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success flush it to disk and rename it to `path`.
+    """Yield a temporary path in the folder of `path`, which must exist; on success flush it and rename it to `path`.
 
     On an error the temporary file is removed and `path` is what it was; what the system refuses (a full disk,
     a folder in the way) is an InputError. The temporary name ends like `path` does, since Keras chooses a
     format by the ending. With `exclusive` a `path` that exists is kept: FileExistsError.
     """
     path = Path(path)
-    make_folder(path.parent)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
@@ -37,7 +36,8 @@ def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
     except FileExistsError:
         raise
     except OSError as error:
-        raise InputError(f"cannot write {path}: {_reason(error)}; what was there before is whole") from None
+        rest = "what was there before is whole" if path.parent.is_dir() else f"there is no folder {path.parent}"
+        raise InputError(f"cannot write {path}: {_reason(error)}; {rest}") from None
     finally:
         with contextlib.suppress(OSError):  # of a folder that has vanished or become read-only
             temporary.unlink(missing_ok=True)

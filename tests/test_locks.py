@@ -35,7 +35,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
-    path = tmp_path / "new/folder/a.weights.h5"
+    path = tmp_path / "a.weights.h5"
     write_text(path, "old")
     with replacing(path) as temporary:
         assert temporary.parent == path.parent
@@ -68,7 +68,8 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
 
 def test_what_is_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
-    refused(lambda: write_text(tmp_path / "file/a.txt", "x"), f"cannot create the folder {tmp_path}/file")
+    said = refused(lambda: write_text(tmp_path / "file/a.txt", "x"), f"cannot write {tmp_path}/file/a.txt: Not a dir")
+    assert said.endswith(f"; there is no folder {tmp_path}/file")
     (tmp_path / "folder/inside").mkdir(parents=True)
     refused(lambda: write_text(tmp_path / "folder", "x"), f"cannot write {tmp_path}/folder: Is a directory")
     assert names(tmp_path) == {"file", "folder"}
