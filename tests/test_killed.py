@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tgs_train
 from models.checkpoints import TrainingState, load_model, load_recipe
@@ -147,8 +148,8 @@ def state(weights: Path) -> tuple:
     folder = weights / "fold_0_state"
     with np.load(folder / "state.npz") as file:
         count = len(file.files) - 1
-        shapes = [file[f"variable_{k}"] for k in range(count)]
-    return TrainingState(folder, shapes)._read()
+        alike = [tf.constant(file[f"variable_{k}"]) for k in range(count)]
+    return TrainingState(folder, alike)._read()
 
 
 def assert_same_end(whole: Path, struck: Path) -> None:
