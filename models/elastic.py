@@ -56,12 +56,13 @@ class ElasticRing(Ring):
     def __init__(self, members):
         super().__init__()
         self._members = members
+        os.environ["HOROVOD_RANK"] = str(self.rank)  # for messages: the launcher's value is of the first ring
 
     def end_epoch(self) -> None:
         """Begin anew with the ranks that have come, if any."""
         try:
             self._members.check_host_updates()
-        except (tf.errors.UnknownError, tf.errors.AbortedError) as error:
+        except self._failures as error:
             raise self._broken() from error
 
     def claim_device(self) -> None:
@@ -73,7 +74,7 @@ class ElasticRing(Ring):
         super().claim_device()
 
     def _broken(self) -> Exception:
-        return self._hvd.exceptions.HorovodInternalError("a rank is gone")
+        return self._failures[-1]("a rank is gone")
 
 
 _kept = []  # locks last as long as the process, and end with it

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 SILENCE = 30  # seconds
 BEAT = 1.0  # seconds
@@ -55,71 +55,71 @@ def _connect(chief: dict, token: bytes, rank: int) -> socket.socket | None:
         with contextlib.suppress(OSError):
             connection = socket.create_connection((address, chief["port"]), timeout=3)
             connection.sendall(token + rank.to_bytes(4))
-            connection.setblocking(False)
             return connection
     return None
 
 
 def _chief(server: socket.socket, token: bytes, members: list[dict]) -> None:
-    unknown: list[socket.socket] = []
-    ranks: dict[socket.socket, int] = {}
-    heard: dict[int, float] = {}
-    while True:
-        ready, _, _ = select.select([server, *unknown, *ranks], [], [], BEAT)
-        for connection in ready:
+    ranks: dict[socket.socket, int | None] = {}  # None: has not said yet who it is
+    silent: dict[int, float] = {}  # seconds
+    for waited in _beats():
+        for rank in silent:
+            silent[rank] += waited
+        for connection in select.select([server, *ranks], [], [], 0)[0]:
             if connection is server:
-                unknown.append(server.accept()[0])
-                unknown[-1].settimeout(1)
-            elif connection in ranks:
-                if _receive(connection, 1024):
-                    heard[ranks[connection]] = time.monotonic()
-                else:  # has left
-                    heard.pop(ranks.pop(connection), None)
-            else:
-                unknown.remove(connection)
-                hello = _receive(connection, TOKEN + 4)
-                if len(hello) == TOKEN + 4 and secrets.compare_digest(hello[:TOKEN], token):
-                    connection.setblocking(False)
-                    ranks[connection] = int.from_bytes(hello[TOKEN:])
-                    heard[ranks[connection]] = time.monotonic()
-                else:
-                    connection.close()
+                ranks[server.accept()[0]] = None
+                continue
+            rank = ranks[connection]
+            heard = _receive(connection, 1024)
+            if rank is None and len(heard) >= TOKEN + 4 and secrets.compare_digest(heard[:TOKEN], token):
+                ranks[connection] = rank = int.from_bytes(heard[TOKEN : TOKEN + 4])
+            if heard and rank is not None:
+                silent[rank] = 0.0
+            else:  # has left, or is a stranger
+                del ranks[connection]
+                connection.close()
+                silent.pop(rank, None)
         for connection in ranks:
             _send(connection)
-        for rank, when in heard.items():
-            if time.monotonic() - when > SILENCE:
+        for rank, seconds in silent.items():
+            if seconds > SILENCE:
                 _end(rank, members[rank])
-        time.sleep(BEAT / 2)
 
 
 def _member(connection: socket.socket, members: list[dict], rank: int) -> None:
-    heard = time.monotonic()
-    while True:
+    silent = 0.0
+    for waited in _beats():
         _send(connection)
-        ready, _, _ = select.select([connection], [], [], BEAT)
-        if ready:
-            if not _receive(connection, 1024):
-                return  # the chief has left
-            heard = time.monotonic()
-            time.sleep(BEAT)
-        if time.monotonic() - heard > SILENCE:
+        ready, _, _ = select.select([connection], [], [], 0)
+        if ready and not _receive(connection, 1024):
+            return  # the chief has left
+        silent = 0.0 if ready else silent + waited
+        if silent > SILENCE:
             time.sleep(0.2 * rank)  # one line is enough: the first to end takes the others with it
             _end(0, members[0])
+
+
+def _beats() -> Iterator[float]:
+    """Every BEAT the seconds since the one before, as far as this process was not frozen itself."""
+    before = time.monotonic()
+    while True:
+        time.sleep(BEAT)
+        now = time.monotonic()
+        yield min(now - before, 2 * BEAT)
+        before = now
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:
     """What has come; nothing when the other side has closed, or is no longer there."""
     try:
-        return connection.recv(size)
-    except BlockingIOError:
-        return b"."
+        return connection.recv(size)  # asked only when there is something: it never waits
     except OSError:
         return b""
 
 
 def _send(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        connection.send(b".")
+        connection.send(b".", socket.MSG_DONTWAIT)
 
 
 def _end(rank: int, member: dict) -> None:

@@ -95,12 +95,14 @@ class Ring(Solo):
     def __init__(self):
         try:
             import horovod.tensorflow as hvd
+            from horovod.common.exceptions import HorovodInternalError
         except ImportError as error:
             raise SharedError(
                 f"Horovod is not installed ({error}); run ./install_horovod.sh, or train with tgs_train.py"
             ) from None
         hvd.init()
         self._hvd = hvd
+        self._failures = (tf.errors.UnknownError, tf.errors.AbortedError, HorovodInternalError)
         self.rank, self.size = hvd.rank(), hvd.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
 
@@ -164,7 +166,7 @@ class Ring(Solo):
         """Call one of Horovod's operations, under a fixed name: unnamed ones can wait for each other for ever."""
         try:
             return getattr(self._hvd, operation)(tensor, name=f"Horovod_{name}", **kwargs)
-        except (tf.errors.UnknownError, tf.errors.AbortedError, self._hvd.exceptions.HorovodInternalError) as error:
+        except self._failures as error:
             raise self._broken() from error
 
     def _broken(self) -> Exception:

@@ -1,15 +1,19 @@
 """A rank of the ring under test: tgs_train.py's own main, then what this rank holds, as one line.
 
-mpirun -np 2 python -m tests.ring_program [--without_norm] --hvd=True FLAGS
+mpirun -np 2 python -m tests.ring_program [--without_norm] [--no_memory] --hvd=True FLAGS
 """
 
 import hashlib
 import sys
+from functools import partial
+
+import tensorflow as tf
 
 import models.blocks
 import models.encoders
 import models.learner
 import tgs_train
+from data.command import run
 from models.learner import Learner
 
 kept = []
@@ -23,14 +27,26 @@ class KeptLearner(Learner):
         kept.append(self)
 
 
+class HungryLearner(KeptLearner):
+    """A Learner that needs more memory in its second epoch than there is."""
+
+    def train_epoch(self, batches, epoch, *args):
+        if epoch == 1:
+            tf.zeros([1 << 45])
+        return super().train_epoch(batches, epoch, *args)
+
+
 def main() -> None:
     arguments = sys.argv[1:]
+    models.learner.Learner = KeptLearner
+    if "--no_memory" in arguments:
+        arguments.remove("--no_memory")
+        models.learner.Learner = HungryLearner
     if "--without_norm" in arguments:
         # Batch statistics differ between 2 x B and 1 x 2B by nature; without them both must give the same weights.
         arguments.remove("--without_norm")
         models.encoders.normalise = models.blocks.normalise = lambda x, name: x
-    models.learner.Learner = KeptLearner
-    tgs_train.main(arguments)
+    run(partial(tgs_train.main, arguments))
     learner = kept[-1]
     digest = hashlib.sha256(b"".join(v.numpy().tobytes() for v in learner.variables)).hexdigest()
     # One write, so that the lines of the ranks do not mix.

@@ -100,38 +100,151 @@ def test_two_ranks_of_b_are_one_process_of_2b(workspace):
 @horovod
 def test_the_launcher_and_three_processes(workspace):
     """./train_multi_gpu_ring.sh 2, then the mpirun line with three processes, which resumes what two began."""
-    launch = [str(ROOT / "train_multi_gpu_ring.sh"), "2", *TINY, "--epochs=20", "--batch_size=4"]
+    launch = [str(ROOT / "train_multi_gpu_ring.sh"), "2", *TINY, "--epochs=12", "--batch_size=4"]
     environment = ENVIRONMENT | {"PYTHON": sys.executable}
     with subprocess.Popen(launch, cwd=workspace, env=environment, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if "epoch 1/20" in line:
+            if "epoch 1/12" in line:
                 break
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) != 0
+        assert process.wait(10) == 143
     three = ring(
-        3, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--epochs=20", "--batch_size=4", cwd=workspace
+        3, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--epochs=12", "--batch_size=4", cwd=workspace
     )
     assert three.returncode == 0, three.stderr
-    assert 1 < int(re.search(r"epochs (\d+) to 20", three.stdout)[1]) <= 20
+    assert 1 < int(re.search(r"epochs (\d+) to 12", three.stdout)[1]) <= 12
     assert "3 x 4 tiles" in three.stdout
     assert json.loads((workspace / "weights/tiny/fold_0_last.json").read_text())["processes"] == 3
 
 
+def member(rank: int, of: int) -> int:
+    """Process id of a rank that the process `of` (mpirun, or its parent) has started."""
+    below = [of]
+    for process in below:
+        for task in Path(f"/proc/{process}/task").glob("*/children"):
+            below += map(int, task.read_text().split())
+    for process in below:
+        environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        named = {b"OMPI_COMM_WORLD_RANK=%d" % rank, b"HOROVOD_RANK=%d" % rank} & set(environment)
+        if named and b"tgs_train_ring.py" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"--hvd")[0]:
+            found = process  # the last: a shell may stand before it
+    return found
+
+
 @horovod
-def test_a_killed_rank_ends_the_job(workspace):
+@pytest.mark.parametrize(
+    ("rank", "signum", "said"),
+    [
+        (1, signal.SIGKILL, "process rank 1 with PID"),
+        pytest.param(0, signal.SIGKILL, "process rank 0 with PID", marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGSTOP, "error: rank 1 (process", marks=pytest.mark.slow),
+        pytest.param(0, signal.SIGSTOP, "error: rank 0 (process", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_or_frozen_rank_ends_the_job_and_the_rerun_resumes(workspace, rank, signum, said):
     line = [*MPIRUN.format(n=2).split(), *command("tgs_train_ring.py", "--hvd=True", *TINY, "--epochs=10000")]
-    with subprocess.Popen(line, cwd=workspace, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(line, cwd=workspace, env=ENVIRONMENT, text=True, **pipes) as process:
         for text in process.stdout:
-            if "epoch 1/10000" in text:
+            if "epoch 2/10000" in text:
                 break
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
-        killed = time.monotonic()
-        for _ in process.stdout:  # drain, until the job is gone
-            pass
-        assert process.wait(60) != 0
-        assert time.monotonic() - killed < 60
-    assert arrays(workspace / "weights/tiny/fold_0_last.weights.h5")
+        os.kill(member(rank, process.pid), signum)
+        struck = time.monotonic()
+        _, said_by_all = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert time.monotonic() - struck < 60
+    assert said in said_by_all
+    assert "Traceback" not in said_by_all
+    state = json.loads(np.load(workspace / "weights/tiny/fold_0_state/state.npz")["progress"].tobytes())
+    assert state["epoch"] >= 2
+    if signum == signal.SIGKILL:
+        flags = (*TINY, f"--epochs={state['epoch'] + 1}")
+        more = ring(2, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *flags, cwd=workspace)
+        # `epochs` shapes the schedule: another number is refused, in one line, and nothing is lost.
+        assert more.returncode == 2
+        assert "made with --epochs=10000" in more.stderr
+
+
+def ranks_of_two(first: tuple[str, ...], second: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess:
+    """Run a ring of two ranks with different command lines."""
+    line = MPIRUN.format(n=1).split()
+    line += [sys.executable, *first, ":", "-np", "1", sys.executable, *second]
+    env = ENVIRONMENT | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)
+
+
+def one_line(done: subprocess.CompletedProcess) -> str:
+    """The one line of ours in what a ring wrote, mpirun's own apart."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+@horovod
+def test_other_flags_on_one_rank_are_found_at_the_start(workspace):
+    train = (str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--batch_size=4")
+    line = one_line(ranks_of_two(train, (*train, "--batch_size=8"), workspace))
+    assert re.fullmatch(r"error: rank 1 on \S+ has the flag --batch_size 8, rank 0 has 4; make them the same", line)
+    assert not (workspace / "weights").exists()
+
+
+@horovod
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("other tile", "has the content of tiles"),
+        ("other split", "has the split"),
+        ("broken tile", "is truncated"),
+        ("no folds", "no fold in other/fold_0"),
+        ("other versions", "has the tensorflow 1.0, rank 0 has"),
+    ],
+)
+def test_other_data_on_one_rank_is_found_at_the_start(workspace, change, said):
+    """Each machine of a cluster may have a disk of its own."""
+    other = workspace / "other"
+    if change != "no folds":
+        shutil.copytree(workspace / "folds", other)
+    tiles = sorted((other / "fold_0/train/images").glob("*.png"))
+    program = [str(ROOT / "tgs_train_ring.py")]
+    if change == "other tile":
+        content = tiles[1].read_bytes()
+        tiles[0].unlink()
+        tiles[0].write_bytes(content)
+    elif change == "broken tile":
+        content = tiles[0].read_bytes()
+        tiles[0].unlink()
+        tiles[0].write_bytes(content[:-20])
+    elif change == "other split":
+        again = run_script("tgs_preprocess.py", "--data_path=tgs", "--folds_path=other", "--fold=3", "--seed=9",
+                           cwd=workspace)  # fmt: skip
+        assert again.returncode == 0, again.stderr
+    elif change == "other versions":
+        program = ["-c", "import sys, tensorflow; tensorflow.__version__ = '1.0'\n"
+                   "from functools import partial\nfrom data.command import run\nfrom tgs_train import main\n"
+                   "run(partial(main, sys.argv[1:]))"]  # fmt: skip
+    flags = [flag.replace("folds/", "other/") for flag in TINY]
+    line = one_line(ranks_of_two(
+        (str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY), (*program, "--hvd=True", *flags), workspace
+    ))  # fmt: skip
+    assert line.startswith("error: rank 1 on ")
+    assert said in line
+    assert not (workspace / "weights").exists()
+
+
+@horovod
+@pytest.mark.slow
+def test_a_rank_without_memory_says_so_and_ends_the_others(workspace):
+    train = ("-m", "tests.ring_program", "--hvd=True", *TINY, "--batch_size=4", "--epochs=4")
+    done = ranks_of_two(train, ("-m", "tests.ring_program", "--no_memory", *train[2:]), workspace)
+    assert done.returncode == 2
+    assert re.search(r"error: rank 1 on \S+: out of memory; lower --batch_size", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "epoch 1/4" in done.stdout
+    assert "epoch 2/4" not in done.stdout
+    again = ring(2, "-m", "tests.ring_program", "--hvd=True", *TINY, "--batch_size=4", "--epochs=4", cwd=workspace)
+    assert "epochs 2 to 4" in again.stdout
 
 
 @horovod
