@@ -45,7 +45,7 @@ compiler: # asked for first: the lack of it must not show after minutes of downl
 	@command -v g++ >/dev/null || [ -e $(VENV)/horovod ] || { \
 	    echo "error: g++ not found, Horovod is compiled: install it (Debian, Ubuntu: apt-get install g++)" >&2; exit 2; }
 
-horovod: compiler env ## Horovod, for rings of processes: 3 minutes; GPU=1 with NCCL
+horovod: compiler env ## Horovod, for rings of processes: 4 minutes; GPU=1 with NCCL
 	@PYTHON=$(PYTHON) $(if $(GPU),HVD_GPU=1) ./install_horovod.sh && touch $(VENV)/horovod
 
 demo: env ## from nothing to a submission: sample data if data/tgs is empty, folds, a short training, prediction

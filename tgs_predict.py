@@ -127,9 +127,13 @@ def predict(args) -> Path:
     from tqdm import tqdm
 
     from data import rle
+    from data.errors import InputError
     from data.submission import tiles_to_predict, write_submission
     from models.checkpoints import ENDING
 
+    folder = Path(args.submission_path)
+    if folder.exists() and not folder.is_dir():  # said now, not after minutes
+        raise InputError(f"cannot create the folder {folder}: a file is in the way; choose another path")
     files = [Path(args.file_name)] if args.file_name else fold_files(args)
     tiles = tiles_to_predict(args.data_path)
     predictor, recipes = make_predictor(args, files)

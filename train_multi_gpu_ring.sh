@@ -17,7 +17,7 @@ set -euo pipefail
 fail() { printf '%s\n' "$*" >&2 && exit 2; }
 usage() { fail "usage: train_multi_gpu_ring.sh N | --elastic MIN:MAX, then any flag of tgs_train.py"; }
 
-MIN= MAX=
+MIN='' MAX=''
 if [ "${1:-}" = --elastic ]; then
     [[ ${2:-} =~ ^([1-9][0-9]{0,3}):([1-9][0-9]{0,3})$ ]] || usage
     MIN=${BASH_REMATCH[1]} MAX=${BASH_REMATCH[2]}

@@ -32,7 +32,7 @@ def test_valid(tmp_path, text):
         ("id,rle_mask\na,\nb,\n", "lacks the id 'c' (1 missing)"),
         ("id,rle_mask\nb,\n", "lacks the id 'a' (2 missing)"),
         (GOOD + "d,\n", "has the id 'd', which is not asked for (1 such)"),
-        (GOOD + "../a,\n", "has the id '../a', which is not asked for"),
+        (GOOD + "../a,\n", "line 5: '../a' cannot be an id"),
         (GOOD + "a.png,\n", "has the id 'a.png', which is not asked for"),
         (GOOD + "A,\n", "has the id 'A', which is not asked for"),
         (GOOD + "a,\n", "line 5 has 'a' a second time"),
