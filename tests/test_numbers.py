@@ -31,6 +31,7 @@ def outputs(path: Path) -> dict[Path, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_good_weights(workspace):
     """The same line from the first run and from its resumption; nothing of the bad epoch is written."""
     first = run_script("tgs_train.py", *EXPLODING, cwd=workspace)
