@@ -86,8 +86,9 @@ def train(args, ring) -> list[dict]:
     from models.checkpoints import versions
 
     folds = ring.everywhere(lambda: list_folds(args.data_path))
-    flags = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
-    ring.agree(lambda: flags | versions() | {"folds": [fold.name for fold in folds]})
+    facts = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
+    facts |= {name: value for name, value in versions().items() if name != "commit"}  # the code itself says more
+    ring.agree(lambda: facts | {"folds": [fold.name for fold in folds]})
     recipes = []
     for path in folds:
         with ExitStack() as stack:

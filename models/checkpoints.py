@@ -130,16 +130,18 @@ def _read(path: Path) -> tuple[dict, bytes]:
 
 @cache
 def versions() -> dict[str, str]:
-    """What made a file: versions of Python, TensorFlow, Keras, numpy, and the commit of this code where known."""
-    here = Path(__file__).resolve().parent
+    """What made a file: versions of Python, TensorFlow, Keras, numpy, and of this code (commit, digest)."""
+    root = Path(__file__).resolve().parents[1]
     try:
         git = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=10, check=True
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         git = "unknown"
+    sources = sorted([*root.glob("models/*.py"), *root.glob("data/*.py"), root / "tgs_train.py"])
     return {
         "commit": git,
+        "code": hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16],
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.scripts import ROOT
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_or_refused(trained, tmp_path):
     """In a process of its own, which a library in C may take down, on whose stderr nothing may be written."""
     program = [sys.executable, "-m", "tests.fuzz", trained, tmp_path]

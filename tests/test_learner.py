@@ -73,6 +73,7 @@ def test_a_ring_scales_the_rate_by_its_root():
     assert float(make_learner(10, ring=ring, learning_rate=0.1).schedule(0)) == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same(tiles):
     """Forward, Lovász, backward, update, moving average and prediction, compiled by XLA and not."""
     (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)

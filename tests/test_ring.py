@@ -98,6 +98,7 @@ def test_two_ranks_of_b_are_one_process_of_2b(workspace):
 
 
 @horovod
+@pytest.mark.slow
 def test_the_launcher_and_three_processes(workspace):
     """./train_multi_gpu_ring.sh 2, then the mpirun line with three processes, which resumes what two began."""
     launch = [str(ROOT / "train_multi_gpu_ring.sh"), "2", *TINY, "--epochs=12", "--batch_size=4"]
@@ -283,6 +284,7 @@ def test_without_horovod_the_ring_says_what_to_run(workspace, without_horovod):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_without_horovod_one_process_trains_and_a_ring_of_none_is_the_same(workspace, without_horovod):
     flags = (*TINY, "--epochs=1", "--batch_size=8")
     alone = run_script("tgs_train.py", *flags, cwd=workspace, env=without_horovod)
