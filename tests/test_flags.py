@@ -15,7 +15,7 @@ import tgs_preprocess
 import tgs_train
 import tgs_train_ring
 from data.command import flag
-from tests.corpus import tree
+from tests.corpus.damage import tree
 from tests.scripts import error_line, run_here
 
 SCRIPTS = {

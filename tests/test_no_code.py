@@ -14,7 +14,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 from data.folds import read_fold
-from tests.corpus import Touch, hostile_archive, make_project, tree
+from tests.corpus.damage import Touch, hostile_archive, make_project, tree
 from tests.scripts import ROOT, error_line, run_here
 
 SOURCES = sorted(path for folder in (".", "data", "models") for path in (ROOT / folder).glob("*.py"))

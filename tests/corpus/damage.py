@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -14,7 +13,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 
@@ -244,33 +242,3 @@ def hostile_archive(ending: str) -> bytes:
             warnings.simplefilter("ignore")  # .h5 is legacy
             keras.Sequential([keras.Input((2,)), layer]).save(path)
         return path.read_bytes()
-
-
-def with_hdf5(how: Callable[[h5py.File], object]) -> Callable[[bytes], bytes]:
-    """A change of an HDF5 file's bytes, made through HDF5."""
-
-    def changed(content: bytes) -> bytes:
-        memory = io.BytesIO(content)
-        with h5py.File(memory, "r+") as file:
-            how(file)
-        return memory.getvalue()
-
-    return changed
-
-
-def first_dataset(file: h5py.File) -> h5py.Dataset:
-    """The first array of a weights file that has more than one number."""
-    found: list[h5py.Dataset] = []
-    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) and item.size > 1 else None)
-    return found[0]
-
-
-def in_its_place(make: Callable[[h5py.Group, str], object]) -> Callable[[bytes], bytes]:
-    """A change of an HDF5 file's bytes: its first array replaced by what `make(group, name)` makes."""
-
-    def how(file: h5py.File) -> None:
-        group, name = first_dataset(file).name.rsplit("/", 1)
-        del file[group][name]
-        make(file[group], name)
-
-    return with_hdf5(how)
