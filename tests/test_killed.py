@@ -222,7 +222,8 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bits(workspace, ring):
         times = [(seconds, time.monotonic() - running.started) for _, seconds in running.epochs()]
         code, said = running.end()
     assert (code, len(times)) == (0, 28), said
-    start_up, usual = times[0][1], float(np.median([seconds for seconds, _ in times]))
+    # At most 10 s, which is a start-up on a quiet machine: this one may be busier now than it is later.
+    start_up, usual = min(10.0, times[0][1]), float(np.median([seconds for seconds, _ in times]))
 
     chance = random.Random(20 + ring)
     others = [*WRITES[3:], *[0] * 7, *[1] * 4, *[2] * 3]  # numbers: epochs to wait for, and then a part of one more
