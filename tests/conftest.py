@@ -34,6 +34,14 @@ def folds(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def devices_listed() -> None:
+    """For tests of what is written to stderr: where there is no GPU driver, TensorFlow complains of it, once."""
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()
+
+
+@pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The competition's labelled tiles, unpacked: train/images, train/masks, train.csv and depths.csv."""
     source = Path(os.environ.get("TGS_DATA", ""))

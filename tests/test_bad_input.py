@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 
 import tgs_preprocess
 from models.unet import make_model
@@ -40,9 +39,8 @@ built_once = cache(make_model)
 
 
 @pytest.fixture(scope="session")
-def good_project(trained, tmp_path_factory) -> Path:
+def good_project(trained, tmp_path_factory, devices_listed) -> Path:
     """What every case damages a copy of."""
-    tf.config.list_physical_devices()  # which complains once of a driver that is missing
     return make_project(tmp_path_factory.mktemp("corpus"), trained)
 
 

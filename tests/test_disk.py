@@ -31,6 +31,7 @@ from tests.test_train import TINY
 FOLD = (*TINY, "--data_path=folds/fold_0")
 EXAMPLES = np.random.default_rng(1).integers(0, 256, (606, 303), np.uint8)  # does not compress
 KB = 1024
+pytestmark = pytest.mark.usefixtures("devices_listed")
 
 
 # ---- a full disk -------------------------------------------------------------------------------------------

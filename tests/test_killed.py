@@ -213,7 +213,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(workspace):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ring", [False, pytest.param(True, marks=horovod)], ids=["single", "ring"])
+@pytest.mark.parametrize("ring", [False, pytest.param(True, marks=[horovod, pytest.mark.long])], ids=["single", "ring"])
 def test_killed_at_twenty_moments_it_ends_with_the_same_bits(workspace, ring):
     """Fourteen random moments over start-up, epochs, validation and writes, and chosen ones inside the writes."""
     epochs = "--epochs=28"
