@@ -17,9 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.command import Parser, number, run
+from data.command import run
 from data.errors import InputError
 from data.files import make_folder, replacing
+from data.flags import Parser, number
 from data.rle import TILE, encode
 from data.tiles import read_tiles
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from data.command import Parser, auto_or, flag, number, run
+from data.command import run
+from data.flags import Parser, auto_or, flag, number
 from data.errors import InputError
 from tests.scripts import ROOT
 

@@ -14,7 +14,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 import tgs_train_ring
-from data.command import flag
+from data.flags import flag
 from tests.corpus.damage import tree
 from tests.scripts import error_line, run_here
 
