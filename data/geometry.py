@@ -1,4 +1,4 @@
-"""Between tiles and the network's input, on the device: normalise, place, augment, and back to the tile.
+"""Between tiles and the network's input, on the device: normalise, place, warp, and back to the tile.
 
 Everything geometric is one affine map from the input's pixels to tile coordinates, followed by one gather that
 reflects at the tile's borders. Without augmentation it places the tile in the middle of the input; shift, flip,
@@ -14,8 +14,8 @@ import tensorflow as tf
 from data.rle import TILE
 
 MEAN, STD = 0.4714, 0.1615  # of the 3,601 training tiles, gray values in 0..1
-DRAWS = 8  # random numbers that augment() wants per tile
-NEUTRAL = (0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5)  # draws that only place the tile
+DRAWS = 8  # random numbers a tile that each augmentation gets
+NEUTRAL = (0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5)  # draws with which warp() only places the tile
 
 
 @dataclass(frozen=True)
@@ -58,28 +58,24 @@ class Geometry:
             values = tf.nn.avg_pool2d(values, self.factor, self.factor, "VALID")
         return values[..., 0]
 
-    def augment(self, images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Place tiles at random: mirrored, shifted, half of them scaled and rotated, brightness and contrast changed.
+    def warp(self, images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Normalise tiles and place them at random: mirrored, shifted, half of them scaled and rotated.
 
         Args:
             images, masks: uint8 (B, 101, 101), masks {0, 1}.
             draws: float32 (B, DRAWS), uniform in [0, 1): the only source of chance, so that equal draws repeat exactly.
         Returns:
-            images float32 (B, S, S, 1), normalised, and masks float32 {0, 1} (B, S, S, 1).
+            images float32 (B, S, S, 1) and masks float32 {0, 1} (B, S, S, 1).
         """
         mirror = tf.where(draws[:, 0] < 0.5, -1.0, 1.0)  # left and right only: gravity tells up from down
         slack = max(self.size - self.inside, round(0.12 * self.size))  # input pixels the tile may move in all
         shift_y, shift_x = ((slack + 1) // 2 - tf.floor(draws[:, k] * (slack + 1)) for k in (1, 2))
-        warp = tf.where(draws[:, 3] < 0.5, 0.0, 1.0)
-        angle = warp * _between(draws[:, 4], -10 * math.pi / 180, 10 * math.pi / 180)
-        scale = tf.exp(warp * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))
+        turned = tf.where(draws[:, 3] < 0.5, 0.0, 1.0)
+        angle = turned * _between(draws[:, 4], -10 * math.pi / 180, 10 * math.pi / 180)
+        scale = tf.exp(turned * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))
         y, x = self._coordinates(shift_y, shift_x, mirror, angle, scale)
-
-        images = _gather_bilinear(images, y, x) / 255.0
-        contrast, brightness = _between(draws[:, 6], 0.85, 1.15), _between(draws[:, 7], -0.1, 0.1)
-        images = (images - MEAN) * contrast[:, None, None] + MEAN + brightness[:, None, None]
         masks = tf.cast(_gather(masks, tf.round(y), tf.round(x)), tf.float32)
-        return normalise(images * 255.0)[..., None], masks[..., None]
+        return normalise(_gather_bilinear(images, y, x))[..., None], masks[..., None]
 
     def _coordinates(self, shift_y=0.0, shift_x=0.0, mirror=1.0, angle=0.0, scale=1.0) -> tuple[tf.Tensor, tf.Tensor]:
         """Tile coordinates (rows, columns) of the input's pixels, each ([B,] S, S); arguments are scalars or (B,)."""

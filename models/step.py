@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from data.geometry import DRAWS, NEUTRAL, Geometry
+from data.augmentation import Augmenter
 from models.losses import Loss, lovasz_symmetric
 from models.ring import Solo
 
@@ -22,16 +22,15 @@ class TrainingStep:
         ema: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         loss: Loss,
-        geometry: Geometry,
+        augment: Augmenter,
         ring: Solo,
         seed: int,
-        augment: bool = True,
         ema_decay: float = 0.999,
         xla: bool = False,
     ):
         """Prepare a step that trains `model` and follows it with `ema`, a second model of the same architecture."""
-        self._model, self._geometry, self._ring, self._loss = model, geometry, ring, loss
-        self._optimizer, self._seed, self._augment, self._decay = optimizer, seed, augment, ema_decay
+        self._model, self._augment, self._ring, self._loss = model, augment, ring, loss
+        self._optimizer, self._seed, self._decay = optimizer, seed, ema_decay
         self._weights = [v.value for v in model.trainable_variables]
         self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
         self._gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
@@ -54,14 +53,11 @@ class TrainingStep:
 
     def _compute_gradients(self, images, masks, step, lovasz_share):
         batch = images.shape[0]
-        if self._augment:
-            # Drawn for the global batch, of which this rank takes its part: all ranks differ, and a ring of N
-            # augments as one process with N times the batch does.
-            draws = _uniform((self._ring.size * batch, DRAWS), (self._seed, step))
-            mine = draws[self._ring.rank * batch : (self._ring.rank + 1) * batch]
-        else:
-            mine = tf.tile([NEUTRAL], (batch, 1))
-        images, masks = self._geometry.augment(images, masks, mine)  # (B, S, S, 1) each
+        # Drawn for the global batch, of which this rank takes its part: all ranks differ, and a ring of N augments as
+        # one process with N times the batch does.
+        draws = _uniform((self._ring.size * batch, self._augment.draws), (self._seed, step))
+        mine = draws[self._ring.rank * batch : (self._ring.rank + 1) * batch]
+        images, masks = self._augment(images, masks, mine)  # (B, S, S, 1) each
         with tf.GradientTape() as tape:
             logits = self._model(images, training=True)
             losses = self._loss(logits=logits, masks=masks)  # (B,)

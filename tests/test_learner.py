@@ -32,7 +32,7 @@ def make_learner(steps: int, **changes) -> Learner:
 def test_it_learns_eight_tiles_by_heart(tiles, mixed_precision):
     """From tile through placing, network and back to the tile: a step that mixed any two up could not reach this."""
     steps = 60
-    learner = make_learner(steps, augment=False, mixed_precision=mixed_precision)
+    learner = make_learner(steps, augment="none", mixed_precision=mixed_precision)
     (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
     before = score(tiles.masks, learner.predictor(tiles.images) > 0.5)
     learner.train_epoch([batch] * steps, 0)
