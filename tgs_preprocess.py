@@ -10,17 +10,17 @@ Writes folds/fold_k/{train,val}/{images,masks}/<id>.png, folds/folds.csv, and ho
 folds/evenness.csv and folds/folds.png.
 """
 
-from data.command import Parser, number, run
+from data.command import run
+from data.flags import Parser, config_text, listing, number
 
 
 def parser() -> Parser:
     p = Parser(__doc__)
+    p.group("the folds")
     p.option("data_path", "data/tgs", "folder with train/images and train/masks, or Kaggle's zip", metavar="PATH")
     p.option("folds_path", "folds", "where the folds are written", metavar="PATH")
     p.option("fold", 5, "number of folds", type=number(int, 2, 100), metavar="K")
-    p.option(
-        "stratify", "coverage", "quality spread evenly: coverage, depth, coverage_depth, or your own", metavar="NAME"
-    )
+    p.option("stratify", "coverage", "quality spread evenly over the folds; list: shows them", metavar="NAME")
     p.option("group", "none", "mosaic: tiles with matching borders share a fold", choices=("none", "mosaic"))
     p.option("seed", 1, "seed of the split", type=number(int, 0, 2**32 - 1), metavar="N")
     p.flag("copy", False, "copy the tiles, for file systems without symlinks")
@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None):
     from data.files import write_text
     from data.folds import STRATIFICATIONS
 
+    if args.stratify == "list":
+        print(f"--stratify\n{listing(STRATIFICATIONS)}")
+        return None
     if args.stratify not in STRATIFICATIONS:
         raise InputError(f"--stratify={args.stratify} is not known; choose from {', '.join(STRATIFICATIONS)}")
     preprocessor = STRATIFICATIONS[args.stratify](
@@ -44,6 +47,7 @@ def main(argv: list[str] | None = None):
     )
     table = preprocessor.run()
     even = evenness(table)
+    write_text(f"{args.folds_path}/config.yaml", config_text(args, "tgs_preprocess.py"))
     write_text(f"{args.folds_path}/evenness.csv", even.to_csv())
     draw_folds(f"{args.folds_path}/folds.png", table)
     print(even.to_string())

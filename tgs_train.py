@@ -6,64 +6,53 @@
     ./train_multi_gpu_ring.sh 4 --data_path=folds/fold_0                    # four GPUs, one process each
 
 Running the same command again resumes after the last finished epoch; a finished run says so.
-Writes weights/<model>/fold_k_best.weights.h5 and fold_k_last.weights.h5 with their recipes (.json), the state that
-resuming needs, and logs/<model>/fold_k/ with history.csv, history.png and TensorBoard events.
+Writes weights/<model>/fold_k_best.weights.h5 and fold_k_last.weights.h5 with their recipes (.json), the flags
+(fold_k_config.yaml), the curves (fold_k_curves.png) and the state that resuming needs, and logs/<model>/fold_k/ with
+history.csv and TensorBoard events.
 """
 
 import math
-import sys
 import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from data.command import Parser, load_tensorflow, number, run
+from data.command import load_tensorflow, rank, run
 from data.errors import SharedError
+from data.flags import Parser, config_text, number
+from data.progress import bar, duration
 
 LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
-PLACES = ("data_path", "weights_path", "log_dir")  # flags that may differ between the machines of a ring
+PLACES = ("data_path", "weights_path", "log_dir", "config", "verbose")  # may differ between the machines of a ring
 # Flags that do not shape the result, or may change between a run and its resumption.
 FREE_FLAGS = (*PLACES, "resume", "hvd", "batch_size", "xla")
 
 
 def parser(hvd: bool) -> Parser:
     p = Parser(__doc__)
+    p.group("what is trained")
     p.option("data_path", "folds/fold_0", "a fold, or the folder of all folds", metavar="PATH")
-    p.option("model", "resnet34", "network, a name in models/unet.py", metavar="NAME")
-    p.option("batch_size", 16, "tiles a step and process", type=number(int, 1, 4096), metavar="N")
+    p.option("model", "resnet34", "network; list: shows them", metavar="NAME")
+    size = number(int, 32, 1024)
+    p.option("target_size", 128, "side of its input in pixels, a multiple of 32", type=size, metavar="N")
+    p.option("encoder_weights", None, "start from timm's ImageNet ResNet (.safetensors)", metavar="PATH")
+    p.group("how")
     p.option("epochs", 90, "passes over the training tiles", type=number(int, 1, 100000), metavar="N")
-    p.option(
-        "learning_rate",
-        1e-3,
-        "AdamW's peak rate for one process; times sqrt(processes) in a ring",
-        type=number(float, 1e-9, 10),
-        metavar="X",
-    )
-    p.option(
-        "warmup_epochs", 5, "epochs of linear warm-up, then cosine decay to 0", type=number(int, 0, 100000), metavar="N"
-    )
+    p.option("batch_size", 16, "tiles a step and process", type=number(int, 1, 4096), metavar="N")
+    rate = "AdamW's peak rate for one process; times sqrt(processes) in a ring"
+    p.option("learning_rate", 1e-3, rate, type=number(float, 1e-9, 10), metavar="X")
+    warmup = "epochs of linear warm-up, then cosine decay to 0"
+    p.option("warmup_epochs", 5, warmup, type=number(int, 0, 100000), metavar="N")
     p.option("weight_decay", 0.05, "AdamW's decoupled weight decay", type=number(float, 0, 10), metavar="X")
-    p.option(
-        "target_size",
-        128,
-        "side of the network's input in pixels, a multiple of 32",
-        type=number(int, 32, 1024),
-        metavar="N",
-    )
-    p.option("loss", "bce", "bce, dice, lovasz, lovasz_elu, lovasz_symmetric, or a sum like bce+dice", metavar="NAME")
+    p.option("loss", "bce", "a loss, or a sum like bce+dice; list: shows them", metavar="NAME")
     p.flag("use_lovasz", True, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
-    p.option(
-        "encoder_weights",
-        None,
-        "start from these ImageNet weights of timm's ResNet of that name (.safetensors)",
-        metavar="PATH",
-    )
-    p.flag("augment", True, "mirror, shift, scale, rotate and relight the tiles (default: True)")
+    p.option("augment", "warp+light", "augmentations, or none; list: shows them", metavar="NAME")
     p.option("ema_decay", 0.999, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X")
+    p.option("seed", 1, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
+    p.group("on which machine, and where to")
     p.flag("mixed_precision", False, "compute in bfloat16 (default: False)")
     p.flag("xla", None, "compile with XLA (default: on a GPU)")
     p.flag("resume", True, "go on where the last run stopped (default: True)")
-    p.option("seed", 1, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
     p.option("weights_path", "weights", "where weights go", metavar="PATH")
     p.option("log_dir", "logs", "where logs go", metavar="PATH")
     p.flag("hvd", hvd, f"join the ring that mpirun started (default: {hvd})")
@@ -74,10 +63,24 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
     """Train the folds that the flags name; returns the recipe of each fold's last weights."""
     args = parser(hvd).parse_args(argv)
 
-    load_tensorflow()  # after the flags, so that --help and a misspelt flag are answered at once
+    load_tensorflow(verbose=args.verbose)  # after the flags, so that --help and a misspelt flag are answered at once
     from models.ring import in_ring
 
+    if table := listed(args):
+        if not rank():
+            print(table)
+        return []
     return in_ring(args.hvd, partial(train, args))
+
+
+def listed(args) -> str:
+    """The names that a flag given as `list` can have, and what they are; "" when none is."""
+    from data.augmentation import list_augmentations
+    from models.losses import list_losses
+    from models.unet import list_models
+
+    lists = {"model": list_models, "loss": list_losses, "augment": list_augmentations}
+    return "\n".join(f"--{name}\n{names()}" for name, names in lists.items() if getattr(args, name) == "list")
 
 
 def train(args, ring) -> list[dict]:
@@ -93,6 +96,7 @@ def train(args, ring) -> list[dict]:
     for path in folds:
         with ExitStack() as stack:
             recipes.append(train_fold(args, path, ring, stack))
+    ring.print(next_command(args, recipes[-1]))
     return recipes
 
 
@@ -101,8 +105,6 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
 
     What the run holds for itself alone goes onto `stack`, for the caller to let go.
     """
-    from tqdm import tqdm
-
     from data.folds import read_fold
     from data.pipeline import TrainingBatches
     from models.checkpoints import Progress
@@ -128,41 +130,56 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
     if progress.epoch == args.epochs:
         ring.print(f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew")
         return ring.on_chief(outputs.last_recipe)
+    ring.on_chief(lambda: outputs.begin(config_text(args, "tgs_train.py")))
+    tiles = len(batches) * args.batch_size * ring.size  # trained on in an epoch
     ring.print(
         f"{fold.name}: {len(fold.train)} tiles to train, {len(fold.val)} to validate; {args.model}, epochs "
         f"{progress.epoch + 1} to {args.epochs} of {len(batches)} steps of {ring.size} x {args.batch_size} tiles; "
-        f"ready after {time.perf_counter() - started:.1f} s"
+        f"{ring.device}; ready after {time.perf_counter() - started:.1f} s"
     )
 
     for epoch in range(progress.epoch, args.epochs):
         began = time.perf_counter()
         title = f"{fold.name} epoch {epoch + 1}/{args.epochs}"
-        hidden = not (ring.chief and sys.stderr.isatty())
-        bar = tqdm(batches.epoch(epoch), title, len(batches), leave=False, unit="step", disable=hidden)
         share = (LOVASZ_SHARE if epoch >= LOVASZ_START * args.epochs else 0.0) if args.use_lovasz else None
         try:
-            loss = learner.train_epoch(bar, epoch, share)
-            speed = len(batches) * args.batch_size * ring.size / (time.perf_counter() - began)
-            result = validate(learner.predictor, fold.val, ring)
+            with bar(title, tiles, "image") as shown:
+                numbers = {"score": f"{progress.last_score:.4f}", "lr": f"{learner.learning_rate:.1e}"}
+                on_step = partial(show_step, shown, tiles // len(batches), numbers)
+                trained = learner.train_epoch(batches.epoch(epoch), epoch, share, on_step)
+            speed = tiles / (time.perf_counter() - began)
+            with bar(f"{title}, validation", len(fold.val)) as shown:
+                result = validate(learner.predictor, fold.val, ring, lambda count: shown.update(count * ring.size))
             if not math.isfinite(result.loss):
                 raise FloatingPointError(f"epoch {epoch + 1}, after step {len(batches)}: val_loss is {result.loss}")
         except FloatingPointError as error:  # found by every rank
             raise SharedError(f"{fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
 
-        row = {"epoch": epoch + 1, "loss": loss, "val_loss": result.loss, "val_score": result.score}
-        row["learning_rate"] = float(learner.schedule(learner.optimizer.iterations))
+        row = {"epoch": epoch + 1, "loss": trained.loss, "val_loss": result.loss, "val_score": result.score}
+        row["learning_rate"] = learner.learning_rate
         best = progress.add(row, time.perf_counter() - began)
         recipe = make_recipe(args, fold, ring, progress)
-        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, speed))
+        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, trained, speed))
+        left = (args.epochs - progress.epoch) * progress.seconds / progress.epoch
         ring.print(
-            f"{title}: loss {loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
+            f"{title}: loss {trained.loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
             f"{' (best)' if best else ''}, {speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
+            f"{f', {duration(left)} left' if left else ''}"
         )
         if epoch + 1 < args.epochs:
             ring.end_epoch()
 
-    ring.print(f"{fold.name}: best score {progress.best_score:.4f}; wrote {outputs}")
+    ring.print(
+        f"{fold.name}: best score {progress.best_score:.4f} in epoch {progress.best_epoch}, last "
+        f"{progress.last_score:.4f}, after {duration(progress.seconds)}; wrote {outputs}"
+    )
     return recipe
+
+
+def show_step(shown, images: int, numbers: dict[str, str], losses: list) -> None:
+    """Move the bar of an epoch on by `images`, and a few times a second show the loss of a step that is surely done."""
+    if not shown.disable and shown.update(images):
+        shown.set_postfix(loss=f"{float(losses[max(0, len(losses) - 5)]):.4f}", **numbers, refresh=False)
 
 
 def make_recipe(args, fold, ring, progress) -> dict:
@@ -176,13 +193,26 @@ def make_recipe(args, fold, ring, progress) -> dict:
         "folds": fold.count,
         "fingerprint": fold.fingerprint,
         "epoch": progress.epoch,
-        "score": progress.history[-1]["val_score"],
+        "score": progress.last_score,
         "threshold": 0.5,
         "train_seconds": round(progress.seconds, 1),
         "processes": ring.size,
         "flags": vars(args),
         "versions": versions(),
     }
+
+
+def next_command(args, recipe: dict) -> str:
+    """What to type next: the evaluation once every fold of the split has weights, until then one fold's prediction."""
+    folder = Path(args.weights_path) / args.model
+    missing = [k for k in range(recipe["folds"]) if not (folder / f"fold_{k}_best.weights.h5").is_file()]
+    if missing:
+        return (
+            f"next: python tgs_predict.py --file_name={folder}/{recipe['fold']}_best.weights.h5, "
+            f"or train fold_{missing[0]} ({len(missing)} of {recipe['folds']} are missing)"
+        )
+    elsewhere = "" if args.weights_path == "weights" else f" --weights_path={args.weights_path}"
+    return f"next: python tgs_predict.py --oof=True --model={args.model}{elsewhere}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from data.errors import InputError
+from data.progress import bar, counted
 from data.rle import TILE
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -106,11 +107,9 @@ def read_tiles(images: str | Path, masks: str | Path) -> TileSet:
         raise InputError(f"no mask for {image_paths[missing]}; expected {Path(masks) / missing}.png")
     for extra in sorted(mask_paths.keys() - image_paths.keys()):
         raise InputError(f"no image for {mask_paths[extra]}; expected {Path(images) / extra}.png")
-    return TileSet(
-        list(image_paths),
-        read_images(image_paths.values()),
-        np.stack([read_mask(path) for path in mask_paths.values()]),
-    )
+    with bar("read tiles", 2 * len(image_paths), "file") as shown:
+        read = read_images(counted(image_paths.values(), shown))
+        return TileSet(list(image_paths), read, np.stack([read_mask(p) for p in counted(mask_paths.values(), shown)]))
 
 
 def _read_png(path: Path, size: int) -> tuple[np.ndarray, int]:

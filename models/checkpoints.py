@@ -161,6 +161,11 @@ class Progress:
     fingerprint: str = ""  # of the folds
     history: list[dict] = field(default_factory=list)  # a row an epoch
 
+    @property
+    def last_score(self) -> float:
+        """Validation score of the last epoch, 0..1; 0 before there is one."""
+        return self.history[-1]["val_score"] if self.history else 0.0
+
     def add(self, row: dict, seconds: float) -> bool:
         """Count one more epoch; returns whether it is the best so far."""
         self.history.append(row)

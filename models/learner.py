@@ -1,11 +1,15 @@
 """A network in training: the model, the moving average of its weights, the optimizer, and the step that joins them."""
 
 import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from data.augmentation import Augmenter
 from data.geometry import Geometry
 from models.losses import make_loss
 from models.predictor import Predictor
@@ -13,6 +17,18 @@ from models.pretrained import load_encoder
 from models.ring import Solo
 from models.step import TrainingStep
 from models.unet import make_model
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """`loss`: mean over steps and ranks; a value a step: `losses`, over the ranks, and `seconds` until it was issued.
+
+    A GPU works off what is issued behind the clock's back: there, single steps say little and their mean says all.
+    """
+
+    loss: float
+    losses: np.ndarray
+    seconds: np.ndarray
 
 
 class Learner:
@@ -33,7 +49,7 @@ class Learner:
         loss: str = "bce",
         encoder_weights: str | None = None,
         ema_decay: float = 0.999,
-        augment: bool = True,
+        augment: str = "warp+light",
         mixed_precision: bool = False,
         xla: bool | None = None,
         seed: int = 1,
@@ -70,18 +86,31 @@ class Learner:
             ema=self.ema,
             optimizer=self.optimizer,
             loss=make_loss(loss),
-            geometry=geometry,
+            augment=Augmenter(geometry, augment),
             ring=ring,
             seed=seed,
-            augment=augment,
             ema_decay=ema_decay,
             xla=xla,
         )
 
-    def train_epoch(self, batches, epoch: int, lovasz_share: float | None = None) -> float:
-        """Train one epoch on `batches` of uint8 images and masks; returns the mean loss over all ranks.
+    @property
+    def learning_rate(self) -> float:
+        """The optimizer's rate at the step it has come to."""
+        return float(self.schedule(self.optimizer.iterations))
 
-        `lovasz_share` 0..1 may change from epoch to epoch; None, for the whole run, spares its computation.
+    def train_epoch(
+        self,
+        batches,
+        epoch: int,
+        lovasz_share: float | None = None,
+        on_step: Callable[[list[tf.Tensor]], None] = lambda losses: None,
+    ) -> Epoch:
+        """Train one epoch on `batches` of uint8 images and masks.
+
+        Args:
+            epoch: counted from 0.
+            lovasz_share: 0..1, may change from epoch to epoch; None, for the whole run, spares its computation.
+            on_step: called after each step with this rank's losses so far; to read the newest waits for the device.
 
         Raises:
             FloatingPointError: the loss was not finite; says at which step. All ranks raise it.
@@ -89,7 +118,11 @@ class Learner:
         first = epoch * self._steps
         self.optimizer.iterations.assign(first)  # the batch size may have changed since the epochs before
         share = None if lovasz_share is None else tf.constant(lovasz_share)
-        losses = [self._step(images, masks, tf.constant(first + k), share) for k, (images, masks) in enumerate(batches)]
+        losses, clock = [], [time.perf_counter()]
+        for k, (images, masks) in enumerate(batches):
+            losses.append(self._step(images, masks, tf.constant(first + k), share))
+            clock.append(time.perf_counter())
+            on_step(losses)
         losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits
         losses = self._ring.sum(losses, "losses") / self._ring.size  # a mean a step, the same on every rank
         if not np.isfinite(losses).all():
@@ -99,4 +132,4 @@ class Learner:
         means = self._ring.average(self._norm_statistics, "norm_statistics")
         for variable, mean in zip(self._norm_statistics, means, strict=True):
             variable.assign(mean)
-        return float(losses.mean())
+        return Epoch(float(losses.mean()), losses, np.diff(clock))

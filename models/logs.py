@@ -1,4 +1,4 @@
-"""What a training leaves to look at: history.csv, its curves, and TensorBoard events."""
+"""What a training leaves to look at beside its weights: history.csv and TensorBoard events."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from data.figures import draw_history
 from data.files import make_folder, replacing
+from models.learner import Epoch
 
 
 class Logs:
@@ -15,20 +15,32 @@ class Logs:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._note = ""
         self._events = None  # made when first needed: to make it is to write
 
-    def write(self, history: list[dict], examples: np.ndarray, **scalars: float) -> None:
-        """Rewrite history.csv and history.png, and add the last epoch's scalars and examples to TensorBoard.
+    def note(self, flags: str) -> None:
+        """Let TensorBoard show these flags (YAML) with what follows."""
+        self._note = flags
+
+    def write(self, history: pd.DataFrame, examples: np.ndarray, epoch: Epoch, **scalars: float) -> None:
+        """Rewrite history.csv and add the last epoch to TensorBoard: scalars, examples, loss and time of each step.
 
         `history`: a row an epoch; `examples`: uint8 (H, W); `scalars`: more numbers for TensorBoard.
         """
-        table = pd.DataFrame(history)
         with replacing(self.folder / "history.csv") as temporary:
-            table.to_csv(temporary, index=False)
-        draw_history(self.folder / "history.png", table)
-        self._events = self._events or tf.summary.create_file_writer(str(make_folder(self.folder)))
-        with self._events.as_default(step=history[-1]["epoch"]):
-            for name, value in {**history[-1], **scalars}.items():
+            history.to_csv(temporary, index=False)
+        last = history.iloc[-1].to_dict()
+        number, steps = int(last["epoch"]), len(epoch.losses)
+        if self._events is None:
+            self._events = tf.summary.create_file_writer(str(make_folder(self.folder)))
+            with self._events.as_default(step=number):
+                tf.summary.text("flags", "".join(f"    {line}\n" for line in self._note.splitlines()))  # as code
+        with self._events.as_default(step=number):
+            for name, value in {**last, **scalars}.items():
                 tf.summary.scalar(name, value)
             tf.summary.image("image, truth, probability", examples[None, :, :, None])
+            for k in range(steps):
+                at = (number - 1) * steps + k + 1
+                tf.summary.scalar("step/loss", epoch.losses[k], step=at)
+                tf.summary.scalar("step/milliseconds", epoch.seconds[k] * 1000, step=at)
         self._events.flush()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from data.errors import InputError
+from data.flags import listing
 
 Loss = Callable[..., tf.Tensor]
 
@@ -62,6 +63,11 @@ LOSSES: dict[str, Loss] = {
     "lovasz_elu": lovasz_elu,
     "lovasz_symmetric": lovasz_symmetric,
 }
+
+
+def list_losses() -> str:
+    """A line for each loss."""
+    return listing(LOSSES)
 
 
 def make_loss(text: str) -> Loss:

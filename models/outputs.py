@@ -5,10 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import keras
+import pandas as pd
 import tensorflow as tf
 
-from data.files import held, remove_temporaries
+from data.figures import draw_history
+from data.files import held, remove_temporaries, write_text
 from models.checkpoints import ENDING, Progress, TrainingState, load_recipe, save_weights
+from models.learner import Epoch
 from models.logs import Logs
 from models.validation import Validation
 
@@ -22,6 +25,7 @@ class Outputs:
         self._best, self._last = (weights / f"{fold}_{pick}{ENDING}" for pick in ("best", "last"))
         self._state = TrainingState(weights / f"{fold}_state", variables)
         self._logs = Logs(logs)
+        self._config, self._curves = weights / f"{fold}_config.yaml", weights / f"{fold}_curves.png"
 
     def __str__(self) -> str:
         return f"{self._folder}/{self._fold}_* and {self._logs.folder}/"
@@ -41,13 +45,28 @@ class Outputs:
         """Restore the variables and their progress from the state on disk; `fresh` where there is none."""
         return self._state.resume(fresh)
 
+    def begin(self, config: str) -> None:
+        """Write down the flags of this run, as YAML for `--config`."""
+        write_text(self._config, config)
+        self._logs.note(config)
+
     def last_recipe(self) -> dict:
         """The recipe of the last epoch's weights."""
         return load_recipe(self._last)
 
-    def save(self, model: keras.Model, recipe: dict, progress: Progress, result: Validation, speed: float) -> None:
+    def save(
+        self,
+        model: keras.Model,
+        recipe: dict,
+        progress: Progress,
+        result: Validation,
+        trained: Epoch,
+        speed: float,
+    ) -> None:
         """Write all of an epoch; `speed` in images/s. Where this is the best epoch so far, its weights are kept too."""
         for file in [self._best, self._last] if progress.best_epoch == progress.epoch else [self._last]:
             save_weights(file, model, recipe)
-        self._logs.write(progress.history, result.examples, images_per_second=speed)
+        table = pd.DataFrame(progress.history)
+        draw_history(self._curves, table)
+        self._logs.write(table, result.examples, trained, images_per_second=speed)
         self._state.save(progress)  # last: a run killed before this line repeats the epoch and writes all again

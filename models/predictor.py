@@ -1,6 +1,6 @@
 """From tiles to salt probabilities: test-time augmentation and the average over models, in one compiled function."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -23,24 +23,25 @@ class Predictor:
         xla: bool = False,
     ):
         """`shares` weigh the models (equal by default); `tta` averages each tile with its mirror image."""
-        self.batch_size = batch_size
-        self._models, self._tta = list(models), tta
+        self.batch_size, self.tta = batch_size, tta
+        self._models = list(models)
         shares = np.ones(len(self._models)) if shares is None else np.asarray(shares, float)
         self._shares = [float(share) for share in shares / shares.sum()]
         self._run = tf.function(self._probabilities, jit_compile=xla, autograph=False)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (N, 101, 101) in 0..1 of tiles uint8 (N, 101, 101)."""
+    def __call__(self, images: np.ndarray, on_batch: Callable[[int], object] = lambda count: None) -> np.ndarray:
+        """Probabilities float32 (N, 101, 101) in 0..1 of tiles uint8 (N, 101, 101); `on_batch` hears how many are new."""
         result = np.empty((len(images), TILE, TILE), np.float32)
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             # A short last batch is filled up: another shape would be compiled anew.
             filled = np.resize(batch, (self.batch_size, TILE, TILE))
             result[start : start + len(batch)] = self._run(tf.constant(filled)).numpy()[: len(batch)]
+            on_batch(len(batch))
         return result
 
     def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        views = [(images, False), (images[:, :, ::-1], True)] if self._tta else [(images, False)]
+        views = [(images, False), (images[:, :, ::-1], True)] if self.tta else [(images, False)]
         total = 0.0
         for (model, geometry), share in zip(self._models, self._shares, strict=True):
             for view, mirrored in views:

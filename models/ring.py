@@ -83,6 +83,14 @@ class Solo:
             threads = max(1, len(os.sched_getaffinity(0)) // self.local_size)
             tf.config.threading.set_intra_op_parallelism_threads(threads)
 
+    @property
+    def device(self) -> str:
+        """What this process computes on, in words."""
+        gpus = tf.config.get_visible_devices("GPU")
+        if not gpus:
+            return f"CPU, {len(os.sched_getaffinity(0))} cores"
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+
     def print(self, text: str) -> None:
         """Print on the chief only."""
         if self.chief:

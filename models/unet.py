@@ -14,17 +14,26 @@ from models.encoders import Features, resnet, tiny
 
 @dataclass(frozen=True)
 class Architecture:
-    """An encoder, and the decoder's channels at strides 16, 8, 4, 2 and 1."""
+    """An encoder, the decoder's channels at strides 16, 8, 4, 2 and 1, and a line for `--model=list`."""
 
     encoder: Callable[[KerasTensor], Features]
     decoder: tuple[int, int, int, int, int]
+    about: str = ""
 
 
 MODELS: dict[str, Architecture] = {
-    "resnet34": Architecture(partial(resnet, blocks=(3, 4, 6, 3)), (256, 128, 64, 32, 16)),
-    "resnet18": Architecture(partial(resnet, blocks=(2, 2, 2, 2)), (256, 128, 64, 32, 16)),
-    "tiny": Architecture(tiny, (64, 32, 24, 16, 16)),
+    "resnet34": Architecture(partial(resnet, blocks=(3, 4, 6, 3)), (256, 128, 64, 32, 16), "ResNet-34 encoder"),
+    "resnet18": Architecture(partial(resnet, blocks=(2, 2, 2, 2)), (256, 128, 64, 32, 16), "ResNet-18 encoder"),
+    "tiny": Architecture(tiny, (64, 32, 24, 16, 16), "for tests and demonstrations"),
 }
+
+
+def list_models() -> str:
+    """A line for each model: parameters, and what it is."""
+    return "\n".join(
+        f"  {name:17} {make_model(name).count_params() / 1e6:5.1f} M parameters, {architecture.about}"
+        for name, architecture in MODELS.items()
+    )
 
 
 def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> keras.Model:

@@ -1,5 +1,6 @@
 """Exact validation: every tile once, on its own 101x101 pixels, sums over ranks divided once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,13 @@ class Validation:
     examples: np.ndarray
 
 
-def validate(predictor: Predictor, tiles: TileSet, ring: Solo) -> Validation:
-    """Score `tiles` with the ranks sharing the work; every rank gets the same result."""
+def validate(
+    predictor: Predictor, tiles: TileSet, ring: Solo, on_batch: Callable[[int], object] = lambda count: None
+) -> Validation:
+    """Score `tiles` with the ranks sharing the work; every rank gets the same result. `on_batch`: as in Predictor."""
     mine = slice(ring.rank, None, ring.size)
     images, masks = tiles.images[mine], tiles.masks[mine]
-    probabilities = predictor(images)
+    probabilities = predictor(images, on_batch)
     right = np.where(masks, probabilities, 1.0 - probabilities)
     entropy = -np.log(np.maximum(right, 1e-7)).mean(axis=(1, 2), dtype=np.float64)  # (n,)
     sums = [points(masks, probabilities > 0.5).sum(), entropy.sum(), len(images)]
