@@ -2,6 +2,8 @@
 
 import csv
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -50,22 +52,49 @@ def validate_submission(path: str | Path, ids: set[str]) -> tuple[int, int]:
     return len(table), int((table["rle_mask"] != "").sum())
 
 
-def write_submission(folder: str | Path, name: str, masks: dict[str, str]) -> Path:
-    """Write submission_<name>_<time>.csv of id -> run-length string; validated before it appears, never overwriting.
+@contextmanager
+def reserved(folder: str | Path, name: str) -> Iterator[Path]:
+    """Yield the path <folder>/<name>_<time>, without an ending: no file has it yet, and no other run will be given it.
 
-    Returns:
-        the path written.
+    Raises:
+        InputError: `folder` cannot be made or written to.
     """
     make_folder(folder)
-    while True:
-        path = Path(folder) / f"submission_{name}_{datetime.now():%Y%m%d-%H%M%S}.csv"
-        try:
-            with replacing(path, exclusive=True) as temporary:
-                with open(temporary, "w", encoding="utf-8", newline="") as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    writer.writerow(COLUMNS)
-                    writer.writerows(masks.items())
-                validate_submission(temporary, set(masks))
-            return path
-        except FileExistsError:
-            time.sleep(0.1)  # another one of this very second
+    while (stem := Path(folder, f"{name}_{datetime.now():%Y%m%d-%H%M%S}")) and not (reservation := _reserve(stem)):
+        time.sleep(0.1)  # another run has this very second
+    try:
+        yield stem
+    finally:
+        reservation.unlink(missing_ok=True)
+
+
+def _reserve(stem: Path) -> Path | None:
+    """The hidden file that reserves `stem`, made just now; None when the name is reserved or used."""
+    reservation = stem.with_name(f".{stem.name}")
+    try:
+        reservation.touch(exist_ok=False)
+    except FileExistsError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot write {stem}: {error.strerror}; choose another folder") from None
+    if any(path.name.startswith(stem.name) for path in stem.parent.iterdir()):
+        reservation.unlink()
+        return None
+    return reservation
+
+
+def write_submission(path: str | Path, masks: dict[str, str]) -> None:
+    """Write the CSV of id -> run-length string; validated before it appears, never over another file.
+
+    Raises:
+        InputError: `path` exists or cannot be written, or a mask is none.
+    """
+    try:
+        with replacing(path, exclusive=True) as temporary:
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                writer.writerows(masks.items())
+            validate_submission(temporary, set(masks))
+    except FileExistsError:
+        raise InputError(f"{path} exists; move it away, or predict again") from None

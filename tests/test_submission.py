@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from data import submission
-from data.submission import expected_ids, tiles_to_predict, validate_submission, write_submission
+from data import submission as module
+from data.submission import expected_ids, reserved, tiles_to_predict, validate_submission, write_submission
+from tests.races import submission
 from tests.scripts import error_line, refused, run_script
 
 IDS = {"a", "b", "c"}
@@ -87,37 +88,44 @@ def test_without_tiles_it_says_where_they_are_looked_for(sample, tmp_path):
 
 def test_writing_gives_a_valid_file_of_the_agreed_name(tmp_path):
     before = datetime.now().replace(microsecond=0)
-    path = write_submission(tmp_path / "new/folder", "fold_0_best", {"b": "", "a,1": "1 1 3 5"})
+    with reserved(tmp_path / "new/folder", "submission_fold_0_best") as stem:
+        path = Path(f"{stem}.csv")
+        write_submission(path, {"b": "", "a,1": "1 1 3 5"})
     written = re.fullmatch(r"submission_fold_0_best_(\d{8}-\d{6})\.csv", path.name)
     assert before <= datetime.strptime(written[1], "%Y%m%d-%H%M%S") <= datetime.now()
     assert path.parent == tmp_path / "new/folder"
     assert path.read_bytes() == b'id,rle_mask\nb,\n"a,1",1 1 3 5\n'
     assert validate_submission(path, {"b", "a,1"}) == (2, 1)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_no_submission_is_ever_overwritten(tmp_path):
-    paths = [write_submission(tmp_path, "x", {"a": f"{k} 1"}) for k in (1, 2, 3)]  # within a second or two
+    paths = [submission(tmp_path, {"a": f"{k} 1"}) for k in (1, 2, 3)]  # within a second or two
     assert sorted(tmp_path.iterdir()) == paths
     assert [path.read_text().splitlines()[1] for path in paths] == ["a,1 1", "a,2 1", "a,3 1"]
+    refused(lambda: write_submission(paths[0], {"a": ""}), f"{paths[0]} exists; ")
+    assert paths[0].read_text().endswith("a,1 1\n")
+    with reserved(tmp_path, "y") as first, reserved(tmp_path, "y") as second:  # before either has a file
+        assert first != second
 
 
 def test_a_wrong_submission_never_appears(tmp_path, monkeypatch):
     seen = []
-    validate = submission.validate_submission
+    validate = module.validate_submission
 
     def spy(path: Path, ids: set[str]) -> tuple[int, int]:
         seen.append((list(tmp_path.glob("submission_*")), Path(path).read_text()))
         return validate(path, ids)
 
-    monkeypatch.setattr(submission, "validate_submission", spy)
-    refused(lambda: write_submission(tmp_path, "x", {"a": "5 5 1 1"}), "id 'a': run '1 1' overlaps")
+    monkeypatch.setattr(module, "validate_submission", spy)
+    refused(lambda: write_submission(tmp_path / "submission_x.csv", {"a": "5 5 1 1"}), "id 'a': run '1 1' overlaps")
     assert seen == [([], "id,rle_mask\na,5 5 1 1\n")]
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("mine")
-    refused(lambda: write_submission(tmp_path / "file", "x", {"a": ""}), f"cannot create the folder {tmp_path}/file")
+    refused(lambda: submission(tmp_path / "file", {"a": ""}), f"cannot create the folder {tmp_path}/file")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -126,7 +134,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    refused(lambda: write_submission(tmp_path, "x", {"a": ""}), "No space left on device")
+    refused(lambda: submission(tmp_path, {"a": ""}), "No space left on device")
     assert not list(tmp_path.iterdir())
 
 
