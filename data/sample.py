@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data import png
 from data.command import run
 from data.errors import InputError
 from data.files import make_folder, replacing
@@ -213,21 +214,17 @@ def _write_tiles(folder: Path, ids: list[str], images: np.ndarray, masks: np.nda
     """Write images/<id>.png, three equal channels, and masks/<id>.png: as Kaggle's, 16 bits or, empty, 8."""
     (folder / "images").mkdir(parents=True)
     for name, image in zip(ids, images, strict=True):
-        (folder / "images" / f"{name}.png").write_bytes(_png(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)))
+        (folder / "images" / f"{name}.png").write_bytes(png.encode(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)))
     if masks is not None:
         (folder / "masks").mkdir()
         for name, mask in zip(ids, masks, strict=True):
             pixels = mask * np.uint16(65535) if mask.any() else mask.astype(np.uint8)
-            (folder / "masks" / f"{name}.png").write_bytes(_png(pixels))
+            (folder / "masks" / f"{name}.png").write_bytes(png.encode(pixels))
 
 
 def _write_csv(path: Path, header: str, ids: list[str], values: Iterable[object]) -> None:
     rows = (f"{name},{value}" for name, value in zip(ids, values, strict=True))
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-
-
-def _png(pixels: np.ndarray, level: int = 3) -> bytes:
-    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
 
 
 def sample_sheet(data_path: str | Path, out_png: str | Path, rows: int = 4, columns: int = 10) -> None:
@@ -244,7 +241,7 @@ def sample_sheet(data_path: str | Path, out_png: str | Path, rows: int = 4, colu
         top, left = k // columns * step + 1, k % columns * step + 1
         sheet[top : top + TILE, left : left + TILE] = tile
     with replacing(out_png) as temporary:
-        temporary.write_bytes(_png(sheet, level=9))
+        temporary.write_bytes(png.encode(sheet, level=9))
 
 
 def main(argv: list[str] | None = None) -> Path:

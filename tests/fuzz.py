@@ -27,8 +27,9 @@ from data.command import load_tensorflow
 from data.errors import InputError
 from data.folds import read_folds_csv
 from data.kaggle import check_train_csv, read_depths
+from data.png import PNG_SIGNATURE
 from data.submission import validate_submission
-from data.tiles import PNG_SIGNATURE, TileSet, read_image, read_mask
+from data.tiles import TileSet, read_image, read_mask
 
 SECONDS = 20  # for one file; a second is long
 INTEGERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)

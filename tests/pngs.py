@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from data.tiles import PNG_SIGNATURE
+from data.png import PNG_SIGNATURE
 
 GRAY_TYPE, RGB_TYPE, PALETTE_TYPE, GRAY_ALPHA_TYPE, RGBA_TYPE = 0, 2, 3, 4, 6
 
