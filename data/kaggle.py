@@ -67,6 +67,15 @@ def find_dataset(data_path: str | Path) -> Dataset:
     )
 
 
+def unpack_test(path: Path) -> Path:
+    """Unpack test.zip, or the whole competition's zip, into `data/tgs`, which is returned.
+
+    Raises:
+        InputError: a zip that is damaged, would write outside its target, or holds no tiles to predict.
+    """
+    return _unpack([path], UNPACKED, labelled=False)
+
+
 def _train_folder(root: Path) -> Path | None:
     """The folder that holds images/ and masks/ of the labelled tiles, None when there is none."""
     return next((folder for folder in (root / "train", root) if (folder / "images").is_dir()), None)
@@ -153,7 +162,7 @@ def check_masks(path: str | Path, table: pd.DataFrame, masks: Mapping[str, np.nd
 # ---- zips --------------------------------------------------------------------------------------------------------
 
 
-def _unpack(sources: list[Path], target: Path) -> Path:
+def _unpack(sources: list[Path], target: Path, *, labelled: bool = True) -> Path:
     """Unpack zips (and copy CSVs) into `target`, part by part: each of train/ and test/ appears whole or not at all.
 
     What is there already is compared and kept; it may hold more than the zips.
@@ -161,7 +170,7 @@ def _unpack(sources: list[Path], target: Path) -> Path:
     home = next(folder for folder in (target, *target.parents) if folder.is_dir())  # the disk to stage on
     try:
         with tempfile.TemporaryDirectory(prefix=".unpack-", dir=home) as staging:
-            parts = _stage(sources, Path(staging), target)
+            parts = _stage(sources, Path(staging), target, labelled)
             make_folder(target)
             for part in parts:
                 Path(staging, part).rename(target / part)
@@ -172,7 +181,7 @@ def _unpack(sources: list[Path], target: Path) -> Path:
     return target
 
 
-def _stage(sources: list[Path], staging: Path, target: Path) -> list[str]:
+def _stage(sources: list[Path], staging: Path, target: Path, labelled: bool) -> list[str]:
     """Unpack and copy into `staging` what `target` lacks; returns the names there, none of which `target` has."""
     tiles = 0
     for source in sources:
@@ -180,7 +189,9 @@ def _stage(sources: list[Path], staging: Path, target: Path) -> list[str]:
             tiles += _unpack_zip(source, str(source), staging, target)
         elif not (target / source.name).is_file() or not filecmp.cmp(source, target / source.name, shallow=False):
             shutil.copyfile(source, staging / source.name)
-    if not tiles or not (_train_folder(staging) or _train_folder(target)):
+    if not labelled and not any((folder / "test" / "images").is_dir() for folder in (staging, target)):
+        raise InputError(f"{sources[0]} holds no tiles to predict; expected test.zip, or test/images/*.png in it")
+    if labelled and (not tiles or not (_train_folder(staging) or _train_folder(target))):
         raise InputError(f"{sources[0]} holds no labelled tiles; expected images/*.png and masks/*.png, or train.zip")
     parts = sorted(path.name for path in staging.iterdir())
     for part in parts:

@@ -19,17 +19,19 @@ Write = Callable[[np.ndarray], None]
 
 
 @contextmanager
-def writing_probabilities(path: str | Path, kind: str, ids: Sequence[str]) -> Iterator[Write]:
+def writing_probabilities(
+    path: str | Path, kind: str, ids: Sequence[str], *, replace: bool = False
+) -> Iterator[Write]:
     """Yield a function that takes the next tiles' probabilities, float (B, 101, 101) in 0..1, in the order of `ids`.
 
     kind "npy": `path` becomes one float16 array (N, 101, 101); "png": a folder of <id>.png, 8-bit gray, 255 = certainly
-    salt. It appears when the block ends and every tile has come; on an error, or a Ctrl-C, there is nothing.
+    salt. It appears when the block ends and every tile has come; on an error, or a Ctrl-C, there is nothing new.
 
     Raises:
-        InputError: `path` exists, or cannot be written.
+        InputError: `path` exists (unless it is to be replaced), or cannot be written.
     """
     path, shape, done = Path(path), (len(ids), TILE, TILE), 0
-    with {"npy": _writing_array(path, shape), "png": _writing_folder(path, ids)}[kind] as write:
+    with _writing_array(path, shape, replace) if kind == "npy" else _writing_folder(path, ids, replace) as write:
 
         def count_and_write(probabilities: np.ndarray) -> None:
             nonlocal done
@@ -81,16 +83,17 @@ def _replacing_nothing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing_array(path: Path, shape: tuple[int, ...]) -> Iterator[Write]:
+def _writing_array(path: Path, shape: tuple[int, ...], replace: bool = False) -> Iterator[Write]:
     """An .npy written front to back: had it been mapped to memory, a full disk would end the process by a signal."""
-    with _replacing_nothing(path) as temporary, open(temporary, "wb") as file:
+    opened = replacing(path) if replace else _replacing_nothing(path)
+    with opened as temporary, open(temporary, "wb") as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         yield lambda probabilities: file.write(probabilities.astype("<f2").tobytes())
 
 
 @contextmanager
-def _writing_folder(path: Path, ids: Sequence[str]) -> Iterator[Write]:
+def _writing_folder(path: Path, ids: Sequence[str], replace: bool) -> Iterator[Write]:
     """A folder of PNGs, made in a hidden one beside it."""
     names = iter(ids)
 
@@ -98,12 +101,15 @@ def _writing_folder(path: Path, ids: Sequence[str]) -> Iterator[Write]:
         for tile in probabilities:
             (folder / f"{next(names)}.png").write_bytes(_png(tile))
 
-    _refuse_existing(path)
+    if not replace:
+        _refuse_existing(path)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as staging:
             folder = Path(staging) / path.name  # one more: a temporary folder may be entered by its owner only
             folder.mkdir()
             yield write
+            if replace and path.is_dir():
+                path.rename(Path(staging) / "old")
             _refuse_existing(path)
             folder.rename(path)
     except OSError as error:

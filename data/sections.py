@@ -95,6 +95,24 @@ def _to_gray(values: np.ndarray) -> np.ndarray:
     return gray
 
 
+def find_sections(data_path: str | Path, *, folder: bool) -> list[Path]:
+    """The sections that `data_path` names: a file that is not one tile, or with `folder` every .png and .npy in it.
+
+    Raises:
+        InputError: with `folder`, there is none.
+    """
+    root = Path(data_path)
+    if root.is_file():
+        alone = folder or root.suffix.lower() != ".png" or read_section(root).shape != (TILE, TILE)
+        return [root] if alone else []
+    if not folder:
+        return []
+    found = sorted(path for path in root.glob("*") if path.suffix.lower() in (".png", ".npy"))
+    if not found:
+        raise InputError(f"no .png and no .npy in {root}; name a section, or a folder of sections, with --data_path")
+    return found
+
+
 # ---- predicting --------------------------------------------------------------------------------------------
 
 
@@ -164,3 +182,26 @@ def _resize(pixels: np.ndarray, side: int) -> np.ndarray:
     if len(pixels) == side:
         return pixels
     return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA if len(pixels) > side else cv2.INTER_LINEAR)
+
+
+# ---- what comes of it --------------------------------------------------------------------------------------
+
+
+def salt_mask(probabilities: np.ndarray, threshold: float, min_area: int = 0) -> np.ndarray:
+    """Mask uint8 {0, 1} (H, W) of probabilities above the threshold, without patches of fewer than `min_area` pixels."""
+    mask = (probabilities > threshold).astype(np.uint8)
+    if min_area > 1:
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        large = statistics[:, cv2.CC_STAT_AREA] >= min_area  # by label; 0 is what is not salt
+        large[0] = False
+        mask = large[labels].astype(np.uint8)
+    return mask
+
+
+def outline(section: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A picture, BGR uint8 (H, W, 3), of a section with its salt outlined: orange in a dark rim, seen on any gray."""
+    picture = cv2.cvtColor(section, cv2.COLOR_GRAY2BGR)
+    borders = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
+    for colour, width in (((0, 0, 0), 3), ((0, 200, 255), 1)):
+        cv2.drawContours(picture, borders, -1, colour, width)
+    return picture

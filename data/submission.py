@@ -9,20 +9,28 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.files import make_folder, replacing
-from data.kaggle import check_masks, read_csv
+from data.kaggle import check_masks, read_csv, unpack_test
 from data.tiles import list_pngs
 
 COLUMNS = ("id", "rle_mask")
 
 
-def tiles_to_predict(data_path: str | Path) -> dict[str, Path]:
-    """Map id -> path of the tiles to predict: of `test/images` under `data_path`, else of the PNGs in it."""
+def tiles_to_predict(data_path: str | Path, *, unpack: bool = True) -> dict[str, Path]:
+    """Map id -> path of the tiles to predict: of `test/images` under `data_path`, else of the PNGs in it, or itself.
+
+    Kaggle's test.zip, given or lying in the folder, is unpacked into data/tgs first; without `unpack` it is refused.
+    """
     root = Path(data_path)
+    packed = root if root.suffix.lower() == ".zip" else root / "test.zip"
+    if packed.is_file() and not (root / "test").exists():
+        if not unpack:
+            raise InputError(f"{packed} is packed; predict first, or name a folder with --data_path")
+        root = unpack_test(packed)
+    if root.is_file():
+        return {root.stem: root}
     test = root / "test" / "images"
     if test.is_dir():
         return list_pngs(test)
-    if (root / "test.zip").is_file():
-        raise InputError(f"{root}/test.zip is packed; unpack it: python -m zipfile -e {root}/test.zip {root}/test")
     if root.is_dir() and not any(root.glob("*.png")):
         raise InputError(f"no test/images and no .png in {root}; name a folder of tiles with --data_path")
     return list_pngs(root)
@@ -31,7 +39,7 @@ def tiles_to_predict(data_path: str | Path) -> dict[str, Path]:
 def expected_ids(data_path: str | Path) -> set[str]:
     """The ids a submission must have: those of sample_submission.csv under `data_path`, else of its tiles."""
     sample = Path(data_path) / "sample_submission.csv"
-    return set(read_csv(sample, COLUMNS)["id"]) if sample.is_file() else set(tiles_to_predict(data_path))
+    return set(read_csv(sample, COLUMNS)["id"]) if sample.is_file() else set(tiles_to_predict(data_path, unpack=False))
 
 
 def validate_submission(path: str | Path, ids: set[str]) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """Submissions: what is valid, every way to be wrong, and files that appear whole or not at all."""
 
 import re
+import shutil
+import zipfile
 from datetime import datetime
 from pathlib import Path
 
@@ -79,8 +81,28 @@ def test_without_tiles_it_says_where_they_are_looked_for(sample, tmp_path):
     refused(lambda: tiles_to_predict(tmp_path), f"no test/images and no .png in {tmp_path}")
     refused(lambda: tiles_to_predict(sample / "train"), f"no test/images and no .png in {sample}/train")
     refused(lambda: tiles_to_predict(tmp_path / "none"), f"cannot read the folder {tmp_path}/none: No such file")
-    (tmp_path / "test.zip").touch()
-    refused(lambda: tiles_to_predict(tmp_path), f"python -m zipfile -e {tmp_path}/test.zip {tmp_path}/test")
+
+
+def test_a_packed_test_zip_is_unpacked_to_predict_and_left_alone_to_validate(sample, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kaggle").mkdir()
+    with zipfile.ZipFile("kaggle/test.zip", "w") as archive:
+        for path in (sample / "test/images").iterdir():
+            archive.write(path, f"images/{path.name}")
+    refused(lambda: expected_ids("kaggle"), "kaggle/test.zip is packed; predict first")
+    assert [path.name for path in tmp_path.iterdir()] == ["kaggle"]
+    ids = {path.stem for path in (sample / "test/images").iterdir()}
+    for given in ("kaggle", "kaggle/test.zip"):
+        assert tiles_to_predict(given) == {name: Path(f"data/tgs/test/images/{name}.png") for name in sorted(ids)}
+    Path("kaggle/test.zip").write_bytes(b"PK")
+    refused(lambda: tiles_to_predict("kaggle"), "kaggle/test.zip cannot be unpacked")
+    with zipfile.ZipFile("other.zip", "w") as archive:
+        archive.writestr("readme.txt", "none")
+    shutil.rmtree("data")
+    refused(lambda: tiles_to_predict("other.zip"), "other.zip holds no tiles to predict")
+    assert not Path("data").exists()
+    alone = sample / "test/images" / f"{min(ids)}.png"
+    assert tiles_to_predict(alone) == {min(ids): alone}
 
 
 # ---- writing -----------------------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""Which weights predict together, what they decide on, and what has been trained so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from data.errors import InputError
+from data.files import read_json
+from data.geometry import Geometry
+from models.checkpoints import ENDING, load_model, load_recipe
+from models.predictor import Predictor
+from models.ring import Solo
+
+PICKS = ("best", "last")
+
+
+def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing: bool = False) -> list[Path]:
+    """The weights files of a model's folds, of the `pick` epoch, in order of fold.
+
+    Raises:
+        InputError: none at all, of different splits, of another fold than their name says, or (unless `allow_missing`)
+            not of every fold.
+    """
+    if Path(model).name != model:
+        raise InputError(f"--model={model} is a path; name a model, and with --weights_path its folder")
+    folder = Path(weights_path) / model
+    files = sorted(folder.glob(f"fold_*_{pick}{ENDING}"), key=lambda file: (len(file.name), file.name))
+    if not files:
+        raise InputError(f"no fold_*_{pick}{ENDING} in {folder}; train first, or name another --model")
+    recipes = [load_recipe(file) for file in files]
+    for file, recipe in zip(files, recipes, strict=True):
+        if not file.name.startswith(f"{recipe['fold']}_"):
+            raise InputError(f"{file} holds weights of {recipe['fold']}; give it that name, or train this fold")
+        if recipe["fingerprint"] != recipes[0]["fingerprint"]:
+            raise InputError(f"{file} and {files[0].name} were trained on different splits; train them again on one")
+    missing = {f"fold_{k}" for k in range(recipes[0]["folds"])} - {recipe["fold"] for recipe in recipes}
+    if missing and not allow_missing:
+        raise InputError(f"{folder} lacks weights of {', '.join(sorted(missing))}; train them, or add --allow_missing")
+    return files
+
+
+def list_trained(weights_path: str | Path) -> str:
+    """A line for each model with weights under `weights_path`: how many folds, and their scores."""
+    lines = []
+    for folder in sorted(path for path in Path(weights_path).glob("*") if path.is_dir()):
+        for pick in PICKS:
+            recipes = [load_recipe(file) for file in folder.glob(f"fold_*_{pick}{ENDING}")]
+            if recipes:
+                mean = sum(recipe["score"] for recipe in recipes) / len(recipes)
+                folds = f"{len(recipes)} of {recipes[0]['folds']} folds"
+                lines.append(f"  {folder.name:17} {pick}: {folds}, score {mean:.4f} on their validation tiles")
+    if not lines:
+        raise InputError(f"no weights under {weights_path}; train first: python tgs_train.py")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models that predict together, and what makes a mask of their mean probability.
+
+    `name`: which weights, for files' names; `recipes`: of each model, in order of `predictor`'s.
+    """
+
+    name: str
+    predictor: Predictor
+    recipes: list[dict]
+    threshold: float
+    min_area: int
+
+    @property
+    def note(self) -> dict:
+        """What a user of an exported network wants to know, for JSON."""
+        keys = ("model", "fold", "folds", "fingerprint", "epoch", "score", "versions")
+        return {
+            "threshold": self.threshold,
+            "min_area": self.min_area,
+            "tta": self.predictor.tta,
+            "models": [{key: recipe[key] for key in keys if key in recipe} for recipe in self.recipes],
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"by {len(self.recipes)} model(s), threshold {self.threshold}, minimum area {self.min_area}, "
+            f"flip TTA {'on' if self.predictor.tta else 'off'}"
+        )
+
+
+def load_ensemble(
+    files: Sequence[Path],
+    name: str,
+    *,
+    threshold: float | str = "auto",
+    min_area: int | str = "auto",
+    pick: str = "best",
+    **settings,
+) -> Ensemble:
+    """Rebuild the models of weights files; `settings` as for make_predictor.
+
+    `threshold` and `min_area` "auto" are those that --oof saved for these weights of the `pick` epoch, else 0.5 and 0.
+    """
+    predictor, recipes = make_predictor(files, **settings)
+    saved = files[0].parent / f"oof_{pick}.json"
+    found = read_json(saved) if saved.is_file() else {}
+    if found.get("fingerprint") != recipes[0]["fingerprint"]:
+        found = {}
+    for key, most in (("threshold", 1), ("min_area", 10201)) if found else ():
+        value = found.get(key)
+        if not (isinstance(value, int | float) and 0 <= value <= most):
+            raise InputError(f"{saved} has {value!r} as '{key}'; run --oof again")
+    return Ensemble(
+        name,
+        predictor,
+        recipes,
+        found.get("threshold", recipes[0]["threshold"]) if threshold == "auto" else threshold,
+        found.get("min_area", 0) if min_area == "auto" else min_area,
+    )
+
+
+def make_predictor(
+    files: Sequence[Path], *, by_score: bool = False, batch_size: int = 64, tta: bool = True, xla: bool | None = None
+) -> tuple[Predictor, list[dict]]:
+    """A predictor over the models of weights files, and their recipes.
+
+    Args:
+        by_score: each model counts by its validation score, not alike.
+        xla: None compiles with XLA on a GPU only.
+    """
+    Solo().claim_device()
+    loaded = [load_model(file) for file in files]
+    recipes = [recipe for _, recipe in loaded]
+    if by_score and not any(recipe["score"] for recipe in recipes):
+        raise InputError(f"every weights file in {files[0].parent} scored 0; use --fold_weights=equal")
+    return Predictor(
+        [(model, Geometry(recipe["target_size"])) for model, recipe in loaded],
+        shares=[recipe["score"] for recipe in recipes] if by_score else None,
+        batch_size=batch_size,
+        tta=tta,
+        xla=bool(tf.config.list_physical_devices("GPU")) if xla is None else xla,
+    ), recipes

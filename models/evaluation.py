@@ -1,0 +1,102 @@
+"""The out-of-fold evaluation as --oof makes it: tables, files beside the weights, pictures and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data.errors import InputError
+from data.files import replacing, write_json
+from data.folds import fingerprint, read_folds_csv, read_part
+from data.progress import bar
+from data.tiles import TileSet
+from models.ensemble import make_predictor
+from models.out_of_fold import OutOfFold, by_coverage, points_at, search
+
+
+class Evaluation:
+    """Every tile of the evaluated folds, predicted by the one model that did not train on it.
+
+    `result`: ids, folds, truth and probabilities; `images` uint8 (N, 101, 101); `scores` (N,) in 0..1 at threshold 0.5;
+    `found`: the best threshold and minimum area.
+    """
+
+    def __init__(self, files: Sequence[Path], folds_path: str | Path, **settings):
+        """Read and predict; `settings` as for make_predictor. InputError: weights of another split than `folds_path`."""
+        table = read_folds_csv(folds_path)
+        self.fingerprint = fingerprint(table)
+        parts, folds, probabilities = [], [], []
+        for file in files:
+            predictor, (recipe,) = make_predictor([file], **settings)
+            if recipe["fingerprint"] != self.fingerprint:
+                raise InputError(
+                    f"{file} was trained on another split than {folds_path}; name its folds, or train again"
+                )
+            part = read_part(Path(folds_path) / recipe["fold"], "val", table)
+            with bar(f"{recipe['fold']} by its own weights", len(part)) as shown:
+                probabilities.append(predictor(part.images, shown.update).astype(np.float16))
+            parts.append(part)
+            folds += [recipe["fold"]] * len(part)
+        tiles = TileSet(
+            [name for part in parts for name in part.ids],
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.masks for part in parts]),
+        )
+        self.images = tiles.images
+        self.result = OutOfFold(tiles.ids, np.array(folds), tiles.masks, np.concatenate(probabilities))
+        self.scores = points_at(self.result, 0.5, np.array([0]))[0] / 10
+        self.found = search(self.result)
+
+    @property
+    def per_fold(self) -> pd.DataFrame:
+        """Tiles and mean score of each fold."""
+        table = pd.Series(self.scores).groupby(self.result.folds).agg(["size", "mean"])
+        return table.rename(columns={"size": "tiles", "mean": "score"}).rename_axis("fold")
+
+    @property
+    def per_class(self) -> pd.DataFrame:
+        """Tiles and mean score of each class of coverage."""
+        return by_coverage(self.result.truth, self.scores)
+
+    @property
+    def summary(self) -> dict:
+        """What oof_<pick>.json holds."""
+        return {
+            "fingerprint": self.fingerprint,
+            "tiles": len(self.scores),
+            "score": float(self.scores.mean()),
+            "score_per_fold": self.per_fold["score"].round(4).to_dict(),
+            "threshold": self.found.threshold,
+            "min_area": self.found.min_area,
+            "score_at_found": self.found.score,
+            "score_cross_fitted": self.found.cross_fitted,
+        }
+
+    @property
+    def text(self) -> str:
+        """The tables and the scores, to be printed."""
+        found = self.found
+        honest = "" if found.cross_fitted is None else f"; cross-fitted over the folds {found.cross_fitted:.4f}"
+        return "\n".join(
+            [
+                self.per_fold.round(4).to_string(),
+                self.per_class.round(4).to_string(),
+                f"out of fold, {len(self.scores)} tiles of {len(self.per_fold)} fold(s), threshold 0.5: "
+                f"score {self.scores.mean():.4f}",
+                f"best threshold {found.threshold}, minimum area {found.min_area}: {found.score:.4f} (optimistic)"
+                f"{honest}",
+            ]
+        )
+
+    def write(self, stem: Path, facts: dict) -> None:
+        """Write <stem>.json, with `facts` before the scores, and <stem>.csv, a row a tile."""
+        rows = {
+            "id": self.result.ids,
+            "fold": self.result.folds,
+            "coverage": self.result.truth.mean(axis=(1, 2)).round(4),
+            "score": self.scores,
+        }
+        with replacing(stem.with_suffix(".csv")) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False)
+        write_json(stem.with_suffix(".json"), facts | self.summary)
