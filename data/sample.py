@@ -20,9 +20,10 @@ import numpy as np
 from data import png
 from data.command import run
 from data.errors import InputError
-from data.files import make_folder, replacing
+from data.files import make_folder
 from data.flags import Parser, number
 from data.rle import TILE, encode
+from data.sheets import draw_tiles
 from data.tiles import read_tiles
 
 SIDE = 3 * TILE  # px, side of a section
@@ -227,21 +228,13 @@ def _write_csv(path: Path, header: str, ids: list[str], values: Iterable[object]
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
 
 
-def sample_sheet(data_path: str | Path, out_png: str | Path, rows: int = 4, columns: int = 10) -> None:
+def sample_sheet(data_path: str | Path, out_png: str | Path, rows: int = 3, columns: int = 8) -> None:
     """Draw a contact sheet of labelled tiles picked at random from `data_path`, salt outlined."""
     train = Path(data_path) / "train"
     tiles = read_tiles(train / "images", train / "masks")
-    step = TILE + 3  # px
-    sheet = np.full((rows * step, columns * step, 3), 255, np.uint8)
     picked = np.random.default_rng(0).permutation(len(tiles))[: rows * columns]
-    for k, i in enumerate(picked):
-        tile = cv2.cvtColor(tiles.images[i] & 0xFC, cv2.COLOR_GRAY2BGR)  # 64 grays: a smaller file
-        outlines, _ = cv2.findContours(tiles.masks[i], cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(tile, outlines, -1, (0, 200, 255), 1)
-        top, left = k // columns * step + 1, k % columns * step + 1
-        sheet[top : top + TILE, left : left + TILE] = tile
-    with replacing(out_png) as temporary:
-        temporary.write_bytes(png.encode(sheet, level=9))
+    legend = "Generated tiles of 101 x 101 pixels, enlarged twice."
+    draw_tiles(out_png, tiles.images[picked], masks=tiles.masks[picked], columns=columns, legend=legend)
 
 
 def main(argv: list[str] | None = None) -> Path:

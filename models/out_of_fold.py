@@ -9,7 +9,7 @@ from data.folds import coverage_class
 from models.metrics import points
 
 THRESHOLDS = np.round(np.arange(0.30, 0.701, 0.02), 2)  # of the salt probability
-MIN_AREAS = np.array([0, 10, 20, 40, 60, 80, 120])  # pixels; a smaller predicted mask is emptied
+MIN_AREAS = np.array([0, 10, 20, 40, 60, 80, 120, 160, 240, 320, 480])  # pixels; a smaller predicted mask is emptied
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,23 @@ class Search:
     """`threshold`, `min_area`: the best pair on all tiles, with its (optimistic) `score`.
 
     `cross_fitted`: score when each fold is judged at the pair that the other folds chose; None with one fold.
+    `grid`: the mean score by threshold (index) and minimum area in pixels (columns). `scores` (N,): of each tile at
+    the best pair, 0..1.
     """
 
     threshold: float
     min_area: int
     score: float
     cross_fitted: float | None
+    grid: pd.DataFrame
+    scores: np.ndarray
+
+
+def masks_at(probabilities: np.ndarray, threshold: float, min_area: int) -> np.ndarray:
+    """Masks bool (N, H, W) of probabilities (N, H, W) above the threshold, emptied where fewer than `min_area` px."""
+    masks = probabilities > np.float16(threshold)
+    masks[np.count_nonzero(masks, axis=(1, 2)) < min_area] = False
+    return masks
 
 
 def points_at(result: OutOfFold, threshold: float, min_areas: np.ndarray) -> np.ndarray:
@@ -61,7 +72,9 @@ def search(result: OutOfFold) -> Search:
             inside = result.folds == fold
             own[inside] = grid[(*best(~inside), inside)]
         cross_fitted = float(own.mean())
-    return Search(float(THRESHOLDS[t]), int(MIN_AREAS[a]), float(grid[t, a].mean()), cross_fitted)
+    means = pd.DataFrame(grid.mean(axis=2), index=THRESHOLDS, columns=MIN_AREAS)
+    scores = grid[t, a]
+    return Search(float(THRESHOLDS[t]), int(MIN_AREAS[a]), float(scores.mean()), cross_fitted, means, scores)
 
 
 def by_coverage(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:

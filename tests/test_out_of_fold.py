@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from models.out_of_fold import OutOfFold, by_coverage, points_at, search
+from models.metrics import points
+from models.out_of_fold import OutOfFold, by_coverage, masks_at, points_at, search
 
 
 def tiles(*pairs: tuple[int, int], sure: float = 0.9, unsure: float = 0.4) -> OutOfFold:
@@ -37,6 +38,24 @@ def test_cross_fitting_does_not_reward_a_fold_for_its_own_choice():
     found = search(tiles((0, 30), (30, 30), (0, 30), (30, 30)))
     assert found.score == pytest.approx(0.5)
     assert found.cross_fitted == 0.0
+
+
+def test_search_leaves_what_its_curves_and_sheets_show():
+    result = tiles((1000, 1000), (0, 30), (10, 30), (200, 150))
+    found = search(result)
+    assert found.grid.loc[found.threshold, found.min_area] == found.grid.to_numpy().max() == found.score
+    assert found.grid.stack().idxmax() == (found.threshold, found.min_area)
+    # 150 of 200 px: 0.75 passes five thresholds. At 0.5 and area 0: 1 + 0 + 0 + 0.5 of four tiles.
+    assert found.grid.loc[0.5, 0] == pytest.approx(1.5 / 4)
+    assert found.scores.tolist() == pytest.approx([1.0, 1.0, 0.0, found.scores[3]])
+    masks = masks_at(result.probabilities, found.threshold, found.min_area)
+    assert (points(result.truth, masks) / 10).tolist() == found.scores.tolist()
+
+
+def test_masks_smaller_than_the_least_area_are_emptied():
+    probabilities = tiles((0, 30), (0, 31)).probabilities
+    assert masks_at(probabilities, 0.5, 31).sum(axis=(1, 2)).tolist() == [0, 31]
+    assert masks_at(probabilities, 0.3, 31).sum(axis=(1, 2)).tolist() == [35, 36]  # with the strip
 
 
 def test_one_fold_has_nothing_to_cross_fit():
