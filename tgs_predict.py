@@ -28,6 +28,7 @@ NOT_TOGETHER = {
     "oof": ("export", "tile"),
     "export": ("report", "probabilities", "tile"),
 }
+PROBABILITIES = {"npy": "_probabilities.npy", "png": "_probabilities"}  # a file, a folder
 
 
 def parser() -> Parser:
@@ -106,6 +107,11 @@ def show_trained(args) -> None:
     print(list_trained(args.weights_path))
 
 
+def wrote(stem: Path, endings: list[str]) -> str:
+    """Names of the files that lie beside each other, as a shell takes them."""
+    return f"wrote {stem}{{{','.join(endings)}}}"
+
+
 def weights_files(args) -> list[Path]:
     from models.ensemble import fold_files
 
@@ -142,6 +148,7 @@ def predict(args) -> Path:
 
     from data import rle
     from data.files import write_text
+    from data.kaggle import UNPACKED
     from data.probabilities import writing_probabilities
     from data.submission import reserved, tiles_to_predict, write_submission
     from models.out_of_fold import masks_at
@@ -152,11 +159,12 @@ def predict(args) -> Path:
     masks: dict[str, str] = {}
     seen: list[tuple] = []  # for the report: images and probabilities, uint8
     with reserved(args.submission_path, f"submission_{ensemble.name}") as stem, ExitStack() as stack:
-        files = [f"{stem}.csv", f"{stem}.yaml"]
+        endings = [".csv", ".yaml"]
         keep = None
         if args.probabilities:
-            files.append(f"{stem}_probabilities{'.npy' if args.probabilities == 'npy' else ''}")
-            keep = stack.enter_context(writing_probabilities(files[-1], args.probabilities, list(tiles)))
+            endings.append(PROBABILITIES[args.probabilities])
+            place = f"{stem}{endings[-1]}"
+            keep = stack.enter_context(writing_probabilities(place, args.probabilities, list(tiles)))
         with bar("predict", len(tiles)) as shown:
             for ids, images in stream(tiles, args.batch_size):
                 probabilities = ensemble.predictor(images)
@@ -170,12 +178,13 @@ def predict(args) -> Path:
         write_submission(f"{stem}.csv", masks)
         write_text(f"{stem}.yaml", config_text(args, SCRIPT))
         if args.report:
-            files.append(f"{stem}.html")
-            report_submission(files[-1], ensemble, masks, *map(np.concatenate, zip(*seen, strict=True)))
+            endings.append(".html")
+            report_submission(f"{stem}.html", ensemble, masks, *map(np.concatenate, zip(*seen, strict=True)))
     salt = sum(text != "" for text in masks.values())
     print(f"{len(masks)} tiles, {salt} of them with salt, {ensemble}")
-    print(f"wrote {', '.join(files)}")
-    print(f"next: python tgs_predict.py --validate={stem}.csv --data_path={args.data_path}")
+    print(wrote(stem, endings))
+    where = UNPACKED if args.data_path.endswith(".zip") else args.data_path
+    print(f"next: python tgs_predict.py --validate={stem}.csv --data_path={where}")
     return Path(f"{stem}.csv")
 
 
@@ -227,18 +236,19 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
                     on_done=shown.update,
                 )
             mask = salt_mask(probabilities, ensemble.threshold, ensemble.min_area)
-            files = [f"{stem}_mask.png", f"{stem}_outlined.png", f"{stem}.yaml"]
-            for file, picture in zip(files, (mask * 255, outline(section, mask)), strict=False):
-                with replacing(file) as temporary:
+            pictures = {"_mask.png": mask * 255, "_outlined.png": outline(section, mask)}
+            for ending, picture in pictures.items():
+                with replacing(f"{stem}{ending}") as temporary:
                     temporary.write_bytes(png.encode(picture))
-            write_text(files[2], config_text(args, SCRIPT))
+            write_text(f"{stem}.yaml", config_text(args, SCRIPT))
+            endings = [*pictures, ".yaml"]
             if args.probabilities:
-                files.append(f"{stem}_probabilities.{args.probabilities}")
-                write_section(files[-1], probabilities)
+                endings.append(f"_probabilities.{args.probabilities}")
+                write_section(f"{stem}{endings[-1]}", probabilities)
         height, width = section.shape
         print(f"{path}: {width} x {height} px, {mask.mean():.1%} salt, {ensemble}")
-        print(f"wrote {', '.join(files)}")
-        written.append(Path(files[0]))
+        print(wrote(stem, endings))
+        written.append(Path(f"{stem}_mask.png"))
     return written
 
 
@@ -256,17 +266,19 @@ def evaluate(args) -> dict:
     evaluation = Evaluation(files, args.folds_path, batch_size=args.batch_size, tta=args.tta, xla=args.xla)
     stem = Path(args.weights_path) / args.model / f"oof_{args.pick}"
     facts = {"model": args.model, "pick": args.pick, "tta": args.tta}
-    written = evaluation.write(stem, facts)
+    endings = [*evaluation.write(stem, facts), ".yaml"]
     write_text(f"{stem}.yaml", config_text(args, SCRIPT))
     if args.probabilities:
-        written.append(f"{stem}_probabilities{'.npy' if args.probabilities == 'npy' else ''}")
-        with writing_probabilities(written[-1], args.probabilities, evaluation.result.ids, replace=True) as keep:
+        endings.append(PROBABILITIES[args.probabilities])
+        with writing_probabilities(
+            f"{stem}{endings[-1]}", args.probabilities, evaluation.result.ids, replace=True
+        ) as keep:
             keep(evaluation.result.probabilities)
     if args.report:
-        written.append(f"{stem}.html")
-        report_evaluation(written[-1], evaluation, facts, written)
+        endings.append(".html")
+        report_evaluation(f"{stem}.html", evaluation, facts, f"{stem}.png")
     print(evaluation.text)
-    print(f"wrote {', '.join(map(str, written))}")
+    print(wrote(stem, endings))
     print(f"next: python tgs_predict.py --use_folds=True --model={args.model} --pick={args.pick}")
     return facts | evaluation.summary
 
@@ -281,13 +293,15 @@ def export(args) -> Path:
     return Path(args.export)
 
 
-
 def validate(args) -> tuple[int, int]:
     """Check a submission; returns its rows and how many of them have salt."""
     from data.submission import expected_ids, validate_submission
 
     rows, salt = validate_submission(args.validate, expected_ids(args.data_path))
     print(f"{args.validate} is valid: {rows} rows, {salt} of them with salt")
+    print(
+        f"next: kaggle competitions submit -c tgs-salt-identification-challenge -f {args.validate} -m 'which weights'"
+    )
     return rows, salt
 
 

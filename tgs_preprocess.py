@@ -6,8 +6,8 @@
     python tgs_preprocess.py --stratify=coverage_depth --fold=10
     python tgs_preprocess.py --group=mosaic                      # neighbouring tiles stay together: no leak
 
-Writes folds/fold_k/{train,val}/{images,masks}/<id>.png, folds/folds.csv, and how even the folds are:
-folds/evenness.csv and folds/folds.png.
+Writes folds/fold_k/{train,val}/{images,masks}/<id>.png and folds/folds.csv; how even the folds are: folds/evenness.csv
+and folds.png; some tiles of each coverage: folds/samples.png; and the flags: folds/config.yaml.
 """
 
 from data.command import run
@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None):
     from data.figures import draw_folds, evenness
     from data.files import write_text
     from data.folds import STRATIFICATIONS
+    from data.sheets import draw_samples
 
     if args.stratify == "list":
         print(f"--stratify\n{listing(STRATIFICATIONS)}")
@@ -45,13 +46,15 @@ def main(argv: list[str] | None = None):
     preprocessor = STRATIFICATIONS[args.stratify](
         args.data_path, args.folds_path, n_folds=args.fold, group=args.group, seed=args.seed, copy=args.copy
     )
-    table = preprocessor.run()
+    table, tiles = preprocessor.run()
     even = evenness(table)
     write_text(f"{args.folds_path}/config.yaml", config_text(args, "tgs_preprocess.py"))
     write_text(f"{args.folds_path}/evenness.csv", even.to_csv())
     draw_folds(f"{args.folds_path}/folds.png", table)
+    draw_samples(f"{args.folds_path}/samples.png", table, tiles)
     print(even.to_string())
-    print(f"wrote {args.fold} folds of {len(table)} tiles to {args.folds_path}/ (folds.csv, evenness.csv, folds.png)")
+    others = "folds.csv, evenness.csv, config.yaml; pictures: folds.png, samples.png"
+    print(f"wrote {args.fold} folds of {len(table)} tiles to {args.folds_path}/ ({others})")
     print(f"next: python tgs_train.py --data_path={args.folds_path}/fold_0")
     return table
 

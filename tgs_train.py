@@ -147,7 +147,6 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
                 numbers = {"score": f"{progress.last_score:.4f}", "lr": f"{learner.learning_rate:.1e}"}
                 on_step = partial(show_step, shown, tiles // len(batches), numbers)
                 trained = learner.train_epoch(batches.epoch(epoch), epoch, share, on_step)
-            speed = tiles / (time.perf_counter() - began)
             with bar(f"{title}, validation", len(fold.val)) as shown:
                 result = validate(learner.predictor, fold.val, ring, lambda count: shown.update(count * ring.size))
             if not math.isfinite(result.loss):
@@ -159,11 +158,11 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
         row["learning_rate"] = learner.learning_rate
         best = progress.add(row, time.perf_counter() - began)
         recipe = make_recipe(args, fold, ring, progress)
-        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, trained, speed))
+        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, trained))
         left = (args.epochs - progress.epoch) * progress.seconds / progress.epoch
         ring.print(
             f"{title}: loss {trained.loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
-            f"{' (best)' if best else ''}, {speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
+            f"{' (best)' if best else ''}, {trained.speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
             f"{f', {duration(left)} left' if left else ''}"
         )
         if epoch + 1 < args.epochs:

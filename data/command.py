@@ -6,7 +6,6 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -24,8 +23,9 @@ def load_tensorflow(*, verbose: bool = False) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
     with nullcontext() if verbose else _stderr_held():
-        import models  # noqa: F401, sets Keras' backend before it is read
         import tensorflow as tf
+
+        import models  # noqa: F401, sets Keras' backend before it is read
 
         tf.config.list_physical_devices()
 

@@ -1,4 +1,4 @@
-"""The commands' flags: strict, one-line errors, values from a YAML file. Imports nothing heavy: `--help` answers at once."""
+"""The commands' flags: strict, one-line errors, values from a YAML file. Imports nothing heavy, for `--help`'s sake."""
 
 import argparse
 import difflib

@@ -18,9 +18,10 @@ from data.tiles import TileSet, read_tiles
 
 
 class TGSDatasetPreprocessor:
-    """Turns a data set into stratified folds of symlinks.
+    """Stratify by coverage class: empty, and tenths of the tile.
 
-    To stratify by another quality, override `strata` and add the class to `STRATIFICATIONS`:
+    Turns a data set into folds of symlinks. To stratify by another quality, override `strata` and add the class to
+    `STRATIFICATIONS`:
 
         class ByBrightness(TGSDatasetPreprocessor):
             def strata(self, table, tiles):
@@ -48,8 +49,8 @@ class TGSDatasetPreprocessor:
         """
         return table["coverage_class"].to_numpy()
 
-    def run(self) -> pd.DataFrame:
-        """Read, check, split and write everything; returns the table of folds.csv."""
+    def run(self) -> tuple[pd.DataFrame, TileSet]:
+        """Read, check, split and write everything; returns the table of folds.csv and the tiles, row by row."""
         dataset = find_dataset(self.data_path)
         for folder in (dataset.images, dataset.masks):
             if self.folds_path.resolve().is_relative_to(folder.resolve()):
@@ -59,7 +60,7 @@ class TGSDatasetPreprocessor:
         table["fold"] = self._split(table, tiles)
         table = table[list(FOLD_COLUMNS)]
         write_fold_tree(self.folds_path, table, dataset.images, dataset.masks, copy=self.copy)
-        return table
+        return table, tiles
 
     def _describe(self, dataset: Dataset, tiles: TileSet) -> pd.DataFrame:
         if dataset.train_csv:

@@ -19,9 +19,7 @@ Write = Callable[[np.ndarray], None]
 
 
 @contextmanager
-def writing_probabilities(
-    path: str | Path, kind: str, ids: Sequence[str], *, replace: bool = False
-) -> Iterator[Write]:
+def writing_probabilities(path: str | Path, kind: str, ids: Sequence[str], *, replace: bool = False) -> Iterator[Write]:
     """Yield a function that takes the next tiles' probabilities, float (B, 101, 101) in 0..1, in the order of `ids`.
 
     kind "npy": `path` becomes one float16 array (N, 101, 101); "png": a folder of <id>.png, 8-bit gray, 255 = certainly

@@ -188,7 +188,7 @@ def _resize(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def salt_mask(probabilities: np.ndarray, threshold: float, min_area: int = 0) -> np.ndarray:
-    """Mask uint8 {0, 1} (H, W) of probabilities above the threshold, without patches of fewer than `min_area` pixels."""
+    """Mask uint8 {0, 1} (H, W) of probabilities above the threshold, without patches below `min_area` pixels."""
     mask = (probabilities > threshold).astype(np.uint8)
     if min_area > 1:
         _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)

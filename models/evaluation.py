@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 
 from data.errors import InputError
+from data.figures import draw_out_of_fold
 from data.files import replacing, write_json
 from data.folds import fingerprint, read_folds_csv, read_part
 from data.progress import bar
+from data.sheets import draw_extremes
 from data.tiles import TileSet
 from models.ensemble import make_predictor
-from models.out_of_fold import OutOfFold, by_coverage, points_at, search
+from models.out_of_fold import OutOfFold, by_coverage, masks_at, points_at, search
 
 
 class Evaluation:
@@ -23,7 +25,7 @@ class Evaluation:
     """
 
     def __init__(self, files: Sequence[Path], folds_path: str | Path, **settings):
-        """Read and predict; `settings` as for make_predictor. InputError: weights of another split than `folds_path`."""
+        """Read and predict; `settings` as for make_predictor. InputError: weights of another split than the folds'."""
         table = read_folds_csv(folds_path)
         self.fingerprint = fingerprint(table)
         parts, folds, probabilities = [], [], []
@@ -89,14 +91,26 @@ class Evaluation:
             ]
         )
 
-    def write(self, stem: Path, facts: dict) -> None:
-        """Write <stem>.json, with `facts` before the scores, and <stem>.csv, a row a tile."""
+    def write(self, stem: Path, facts: dict) -> list[str]:
+        """Write what --oof leaves; returns what the names end in.
+
+        <stem>.json, with `facts` before the scores; <stem>.csv, a row a tile; <stem>.png, score against threshold,
+        minimum area and coverage; <stem>_tiles.png, the best, median and worst tiles.
+        """
+        endings = [".csv", ".json", ".png", "_tiles.png"]
+        table, summary, curves, extremes = (f"{stem}{ending}" for ending in endings)
         rows = {
             "id": self.result.ids,
             "fold": self.result.folds,
             "coverage": self.result.truth.mean(axis=(1, 2)).round(4),
             "score": self.scores,
         }
-        with replacing(stem.with_suffix(".csv")) as temporary:
+        with replacing(table) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
-        write_json(stem.with_suffix(".json"), facts | self.summary)
+        draw_out_of_fold(curves, self.found.grid, by_coverage(self.result.truth, self.found.scores))
+        masks = masks_at(self.result.probabilities, 0.5, 0)
+        draw_extremes(
+            extremes, self.result.ids, self.images, truth=self.result.truth, predictions=masks, scores=self.scores
+        )
+        write_json(summary, facts | self.summary)
+        return endings

@@ -21,12 +21,13 @@ from models.unet import make_model
 
 @dataclass(frozen=True)
 class Epoch:
-    """`loss`: mean over steps and ranks; a value a step: `losses`, over the ranks, and `seconds` until it was issued.
+    """`loss`: mean over steps and ranks; `speed`: images/s of all ranks; a value a step: `losses` and `seconds`.
 
-    A GPU works off what is issued behind the clock's back: there, single steps say little and their mean says all.
+    A GPU works off steps behind the clock's back: there, single `seconds` say little and their mean says all.
     """
 
     loss: float
+    speed: float
     losses: np.ndarray
     seconds: np.ndarray
 
@@ -56,7 +57,7 @@ class Learner:
     ):
         """Build everything for `epochs` epochs of `steps` steps; xla=None compiles with XLA on a GPU only."""
         keras.utils.set_random_seed(seed)
-        self._steps, self._ring = steps, ring
+        self._steps, self._images, self._ring = steps, batch_size * ring.size, ring
         self.net, self.ema = (make_model(model, target_size, mixed_precision=mixed_precision) for _ in range(2))
         if encoder_weights:
             load_encoder(self.net, encoder_weights)
@@ -124,6 +125,7 @@ class Learner:
             clock.append(time.perf_counter())
             on_step(losses)
         losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits
+        speed = self._images * len(losses) / (time.perf_counter() - clock[0])
         losses = self._ring.sum(losses, "losses") / self._ring.size  # a mean a step, the same on every rank
         if not np.isfinite(losses).all():
             bad = int(np.argmin(np.isfinite(losses)))
@@ -132,4 +134,4 @@ class Learner:
         means = self._ring.average(self._norm_statistics, "norm_statistics")
         for variable, mean in zip(self._norm_statistics, means, strict=True):
             variable.assign(mean)
-        return Epoch(float(losses.mean()), losses, np.diff(clock))
+        return Epoch(float(losses.mean()), speed, losses, np.diff(clock))

@@ -22,10 +22,10 @@ class Logs:
         """Let TensorBoard show these flags (YAML) with what follows."""
         self._note = flags
 
-    def write(self, history: pd.DataFrame, examples: np.ndarray, epoch: Epoch, **scalars: float) -> None:
+    def write(self, history: pd.DataFrame, examples: np.ndarray, epoch: Epoch) -> None:
         """Rewrite history.csv and add the last epoch to TensorBoard: scalars, examples, loss and time of each step.
 
-        `history`: a row an epoch; `examples`: uint8 (H, W); `scalars`: more numbers for TensorBoard.
+        `history`: a row an epoch; `examples`: uint8 (H, W).
         """
         with replacing(self.folder / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
@@ -36,7 +36,7 @@ class Logs:
             with self._events.as_default(step=number):
                 tf.summary.text("flags", "".join(f"    {line}\n" for line in self._note.splitlines()))  # as code
         with self._events.as_default(step=number):
-            for name, value in {**last, **scalars}.items():
+            for name, value in {**last, "images_per_second": epoch.speed}.items():
                 tf.summary.scalar(name, value)
             tf.summary.image("image, truth, probability", examples[None, :, :, None])
             for k in range(steps):

@@ -40,8 +40,8 @@ class Search:
 
 
 def masks_at(probabilities: np.ndarray, threshold: float, min_area: int) -> np.ndarray:
-    """Masks bool (N, H, W) of probabilities (N, H, W) above the threshold, emptied where fewer than `min_area` px."""
-    masks = probabilities > np.float16(threshold)
+    """Masks bool (N, H, W) of probabilities (N, H, W) above the threshold; below `min_area` pixels they are emptied."""
+    masks = probabilities > probabilities.dtype.type(threshold)  # in their own precision: a wider one takes its space
     masks[np.count_nonzero(masks, axis=(1, 2)) < min_area] = False
     return masks
 

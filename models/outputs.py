@@ -61,12 +61,11 @@ class Outputs:
         progress: Progress,
         result: Validation,
         trained: Epoch,
-        speed: float,
     ) -> None:
-        """Write all of an epoch; `speed` in images/s. Where this is the best epoch so far, its weights are kept too."""
+        """Write all of an epoch. Where this is the best epoch so far, its weights are kept too."""
         for file in [self._best, self._last] if progress.best_epoch == progress.epoch else [self._last]:
             save_weights(file, model, recipe)
         table = pd.DataFrame(progress.history)
         draw_history(self._curves, table)
-        self._logs.write(table, result.examples, trained, images_per_second=speed)
+        self._logs.write(table, result.examples, trained)
         self._state.save(progress)  # last: a run killed before this line repeats the epoch and writes all again

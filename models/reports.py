@@ -1,28 +1,31 @@
 """What goes into the HTML report of an evaluation and of a submission."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from data.report import Report, write_report
 
 from data import rle
-from data.report import Report, write_report
 from models.checkpoints import versions
 from models.ensemble import Ensemble
 from models.evaluation import Evaluation
 from models.out_of_fold import masks_at
 
-FIGURES = {"oof_{pick}.png": "Threshold, minimum area and coverage", "oof_{pick}_tiles.png": "Best, median and worst tiles"}
 
+def report_evaluation(
+    path: str | Path, evaluation: Evaluation, facts: Mapping[str, object], curves: str | Path
+) -> None:
+    """Write the report of an out-of-fold evaluation: predictions and scores at threshold 0.5, as the headline score.
 
-def report_evaluation(path: str | Path, evaluation: Evaluation, facts: Mapping[str, object], figures: dict) -> None:
-    """Write the report of an out-of-fold evaluation: predictions and scores at threshold 0.5, as the headline score."""
+    `facts`: the flags that matter; `curves`: the picture to show with it.
+    """
     result, found = evaluation.result, evaluation.found
     about = {
         "score": f"{evaluation.scores.mean():.4f} out of fold, threshold 0.5, no minimum area",
         "tiles": f"{len(result.ids)} of {len(evaluation.per_fold)} fold(s), each predicted by the weights of its fold",
-        "best decision": f"threshold {found.threshold}, minimum area {found.min_area} px: {found.score:.4f} (optimistic)",
+        "best decision": f"threshold {found.threshold}, minimum area {found.min_area}: {found.score:.4f}, optimistic",
     }
     write_report(
         path,
@@ -40,7 +43,7 @@ def report_evaluation(path: str | Path, evaluation: Evaluation, facts: Mapping[s
                 "Score by fold": evaluation.per_fold.round(4),
                 "Score by share of salt in the tile": evaluation.per_class.round(4),
             },
-            figures=figures,
+            figures={"Score against threshold, minimum area and coverage": Path(curves)},
         ),
     )
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from data.command import run
-from data.flags import Parser, auto_or, flag, number
 from data.errors import InputError
+from data.flags import Parser, auto_or, flag, number
 from tests.scripts import ROOT
 
 
