@@ -1,4 +1,7 @@
-"""The shell side: scripts, Makefile and requirements, with stand-ins for python, mpirun and the compiler."""
+"""The shell side: scripts, Makefile and requirements, with stand-ins for python and the compiler.
+
+The launchers of rings have a module of their own, test_launchers.py.
+"""
 
 import os
 import shutil
@@ -10,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ["install_horovod.sh", "train_multi_gpu_ring.sh", ".ci/run"]
+SCRIPTS = ["install_horovod.sh", "train_multi_gpu_ring.sh", "train_ring.sbatch", ".ci/run"]
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -35,7 +38,9 @@ def tools(folder: Path, *names: str) -> Path:
 def run(*command, cwd=ROOT, **env) -> subprocess.CompletedProcess:
     """Run with `env` on top of this environment, less what an outer make or ring left in it."""
     base = {
-        k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "OMPI_", "HVD_", "GPU", "DEMO_"))
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MAKE", "MFLAGS", "OMPI_", "NCCL_", "SLURM_", "HVD_", "GPU", "DEMO_"))
     }
     base = {k: v for k, v in base.items() if k not in ("PYTHON", "ARGS", "LD_LIBRARY_PATH")}
     return subprocess.run(
@@ -67,52 +72,6 @@ def test_script_parses_and_is_executable(script):
 def test_shellcheck_has_nothing_to_say():
     result = run("shellcheck", *SCRIPTS)
     assert result.returncode == 0, result.stdout
-
-
-# ---- train_multi_gpu_ring.sh -------------------------------------------------------------------------------
-RING = ROOT / "train_multi_gpu_ring.sh"
-
-
-@pytest.fixture
-def ring_python(tmp_path):
-    """An interpreter that says it lives in tmp_path/bin, where mpirun prints what it got and exits 7."""
-    program(
-        tmp_path / "bin" / "mpirun",
-        'printf "%s\\n" "$@"; echo "cwd=$PWD"; echo "LD=${LD_LIBRARY_PATH-unset}"; env | grep ^OMPI_; exit 7',
-    )
-    return program(tmp_path / "bin" / "python", f'echo "{tmp_path}/bin"')
-
-
-@pytest.mark.parametrize("n", [(), ("0",), ("-1",), ("two",), ("1.5",), ("2x",), ("",), ("--model=tiny",)])
-def test_ring_wants_a_number_of_processes(n):
-    assert_one_error_line(run(RING, *n), "usage: train_multi_gpu_ring.sh N")
-
-
-def test_ring_calls_mpirun_with_n_and_all_flags_from_the_callers_folder(ring_python, tmp_path):
-    result = run(RING, "3", "--model=tiny", "--weights_path=my weights", cwd=tmp_path, PYTHON=ring_python)
-    fixed = "-np 3 -bind-to none -map-by slot -x NCCL_DEBUG=INFO -x LD_LIBRARY_PATH -x PATH"
-    fixed += " -mca pml ob1 -mca btl ^openib"
-    program_and_flags = [str(ring_python), f"{ROOT}/tgs_train_ring.py", "--hvd=True", "--model=tiny"]
-    lines = result.stdout.splitlines()
-    expected = [*fixed.split(), *program_and_flags, "--weights_path=my weights", f"cwd={tmp_path}", "LD="]
-    assert lines[: len(expected)] == expected
-    assert ("OMPI_ALLOW_RUN_AS_ROOT=1" in lines) == (os.getuid() == 0)
-    assert ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in lines) == (os.getuid() == 0)
-    assert result.returncode == 7, "mpirun's exit code passes through"
-
-
-def test_ring_keeps_the_callers_library_path(ring_python):
-    assert "LD=/opt/lib" in run(RING, "1", PYTHON=ring_python, LD_LIBRARY_PATH="/opt/lib").stdout.splitlines()
-
-
-def test_ring_without_mpirun_names_the_installer(ring_python, tmp_path):
-    (ring_python.parent / "mpirun").unlink()
-    path = tools(tmp_path / "tools", "bash", "dirname", "env")
-    assert_one_error_line(run(RING, "2", PYTHON=ring_python, PATH=path), "no mpirun", "./install_horovod.sh")
-
-
-def test_ring_without_an_interpreter():
-    assert_one_error_line(run(RING, "2", PYTHON="/nowhere/python"), "/nowhere/python", "PYTHON")
 
 
 # ---- install_horovod.sh ------------------------------------------------------------------------------------

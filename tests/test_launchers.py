@@ -1,0 +1,349 @@
+"""The launchers of rings: train_multi_gpu_ring.sh, train_ring.sbatch and horovodrun.
+
+No cluster is at hand: `ssh`, `sbatch` and `srun` are stand-ins that start on this machine what they are told to start
+on another one, the daemon of a real mpirun included.
+"""
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.scripts import ROOT
+from tests.test_ring import ENVIRONMENT, TINY, horovod
+from tests.test_setup import assert_one_error_line, program, run, tools
+
+RING = ROOT / "train_multi_gpu_ring.sh"
+BATCH = ROOT / "train_ring.sbatch"
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def ring_python(tmp_path):
+    """An interpreter that says it lives in tmp_path/bin, where mpirun prints what it got and exits 7."""
+    program(
+        tmp_path / "bin" / "mpirun",
+        'printf "%s\\n" "$@"; echo "cwd=$PWD"; echo "LD=${LD_LIBRARY_PATH-unset}"\n'
+        'env | grep -E "^(OMPI|NCCL|SLURM)_"; exit 7',
+    )
+    program(tmp_path / "bin" / "nvidia-smi", "exit 9")  # a machine without GPUs
+    return program(tmp_path / "bin" / "python", f'echo "{tmp_path}/bin"')
+
+
+# ---- the line that mpirun gets -----------------------------------------------------------------------------
+@pytest.mark.parametrize("n", [(), ("0",), ("-1",), ("two",), ("1.5",), ("2x",), ("",), ("--model=tiny",)])
+def test_ring_wants_a_number_of_processes(n):
+    assert_one_error_line(run(RING, *n), "usage: train_multi_gpu_ring.sh [--hostfile FILE] N")
+
+
+def test_ring_calls_mpirun_with_n_and_all_flags_from_the_callers_folder(ring_python, tmp_path):
+    result = run(RING, "3", "--model=tiny", "--weights_path=my weights", cwd=tmp_path, PYTHON=ring_python)
+    fixed = "-np 3 -bind-to none -map-by slot -x NCCL_DEBUG -x LD_LIBRARY_PATH -x PATH -mca pml ob1 -mca btl ^openib"
+    program_and_flags = [str(ring_python), f"{ROOT}/tgs_train_ring.py", "--hvd=True", "--model=tiny"]
+    lines = result.stdout.splitlines()
+    expected = [*fixed.split(), *program_and_flags, "--weights_path=my weights", f"cwd={tmp_path}", "LD="]
+    assert lines[: len(expected)] == expected
+    assert ("OMPI_ALLOW_RUN_AS_ROOT=1" in lines) == (os.getuid() == 0)
+    assert ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in lines) == (os.getuid() == 0)
+    assert result.returncode == 7, "mpirun's exit code passes through"
+
+
+def test_ring_keeps_the_callers_library_path(ring_python):
+    assert "LD=/opt/lib" in run(RING, "1", PYTHON=ring_python, LD_LIBRARY_PATH="/opt/lib").stdout.splitlines()
+
+
+def test_ring_without_mpirun_names_the_installer(ring_python, tmp_path):
+    (ring_python.parent / "mpirun").unlink()
+    path = tools(tmp_path / "tools", "bash", "dirname", "env")
+    assert_one_error_line(run(RING, "2", PYTHON=ring_python, PATH=path), "no mpirun", "./install_horovod.sh")
+
+
+def test_ring_without_an_interpreter():
+    assert_one_error_line(run(RING, "2", PYTHON="/nowhere/python"), "/nowhere/python", "PYTHON")
+
+
+def test_a_host_file_and_networks_and_what_the_other_machines_must_know(ring_python, tmp_path):
+    (tmp_path / "hosts").write_text("a slots=2\nb slots=2\n")
+    settings = {"NETWORK_INTERFACES": "eth0,ib0", "NCCL_IB_HCA": "mlx5", "OMPI_MCA_pml": "ucx"}
+    got = run(RING, "--hostfile", "hosts", "4", "--model=tiny", cwd=tmp_path, PYTHON=ring_python, **settings).stdout
+    words = " ".join(got.splitlines())
+    assert words.startswith("-np 4 -hostfile hosts -bind-to none -map-by slot ")
+    assert "-mca btl_tcp_if_include eth0,ib0 -mca oob_tcp_if_include eth0,ib0" in words
+    assert "-x NCCL_DEBUG -x NCCL_IB_HCA -x NCCL_SOCKET_IFNAME " in words
+    assert "-mca pml ucx -mca btl ^openib" in words
+    assert "NCCL_SOCKET_IFNAME==eth0,ib0" in got.splitlines()
+    assert "OMPI_MCA_rmaps_base_oversubscribe" not in got  # no more processes than the file has slots
+
+
+@pytest.mark.parametrize("file", ["", "absent", "."])
+def test_a_host_file_that_is_none(file, tmp_path):
+    assert_one_error_line(run(RING, "--hostfile", file, "4", cwd=tmp_path), f"--hostfile '{file}': no such file")
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        ((), "WARN"),
+        (("--verbose",), "INFO"),
+        (("--Verbose=YES",), "INFO"),
+        (("--verbose=1", "--verbose=False"), "WARN"),
+    ],
+)
+def test_nccl_says_more_when_verbose(ring_python, flags, level):
+    assert f"NCCL_DEBUG={level}" in run(RING, "2", *flags, PYTHON=ring_python).stdout.splitlines()
+    assert "NCCL_DEBUG=TRACE" in run(RING, "2", *flags, PYTHON=ring_python, NCCL_DEBUG="TRACE").stdout
+
+
+@pytest.mark.parametrize(("n", "warned"), [(2, False), (3, True)])
+def test_more_processes_than_gpus(ring_python, tmp_path, n, warned):
+    listed = 'echo "GPU 0: NVIDIA A100"; echo "  MIG 1g.5gb Device 0"; echo "GPU 1: NVIDIA A100"'
+    program(tmp_path / "bin" / "nvidia-smi", listed)
+    result = run(RING, n, PYTHON=ring_python)
+    assert result.stderr == (
+        f"warning: {n} processes for this machine's 2 GPU(s): they share, which is slower\n" * warned
+    )
+    assert result.returncode == 7
+    (tmp_path / "hosts").write_text(f"a slots={n}\n")
+    assert run(RING, "--hostfile", tmp_path / "hosts", n, PYTHON=ring_python).stderr == ""
+
+
+# ---- what of stderr is shown -------------------------------------------------------------------------------
+RULE = "-" * 74
+REFUSED = f"{RULE}\nPrimary job  terminated normally, but 1 process returned\na non-zero exit code.\n{RULE}\n"
+EXITED = f"{RULE}\nmpirun detected that one or more processes exited with non-zero status, thus causing\n  2\n{RULE}\n"
+KILLED = f"{RULE}\nmpirun noticed that process rank 1 with PID 7 on node a exited on signal 9 (Killed).\n{RULE}\n"
+NOISE = "I0000 00:00:1.2 1 port.cc:153] oneDNN custom operations are on.\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (f"error: no loss\n{REFUSED}{EXITED}", "error: no loss\n"),
+        (f"{REFUSED}{EXITED}error: no loss\n", "error: no loss\n"),
+        (f"{REFUSED}{EXITED}", f"{REFUSED}{EXITED}"),
+        (f"error: another rank has ended\n{REFUSED}{KILLED}", f"error: another rank has ended\n{KILLED}"),
+        (f"{KILLED}{REFUSED}", f"{KILLED}{REFUSED}"),
+        (f"{NOISE}a\n\n  b\\n %s\n{RULE}\nc", f"a\n\n  b\\n %s\n{RULE}\nc\n"),
+        ("error: x\n" + REFUSED.removesuffix(f"{RULE}\n"), "error: x\n"),
+        (f"a\n{RULE}", f"a\n{RULE}\n"),
+    ],
+)
+def test_mpiruns_report_is_hidden_once_a_rank_has_said_why(ring_python, tmp_path, written, shown):
+    (tmp_path / "written").write_text(written)
+    program(tmp_path / "bin" / "mpirun", f'cat "{tmp_path}/written" >&2; exit 2')
+    result = run(RING, "2", PYTHON=ring_python)
+    assert (result.returncode, result.stderr) == (2, shown)
+    assert run(RING, "2", "--verbose", PYTHON=ring_python).stderr == written
+
+
+def rank(tmp_path: Path, body: str) -> Path:
+    """An interpreter for a real mpirun, whose ranks run `body`, a shell program, in the place of the training."""
+    return program(tmp_path / "python", f'[ "$1" = -c ] && echo "{BIN}" && exit\nRANK=$OMPI_COMM_WORLD_RANK\n{body}')
+
+
+@horovod
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ('[ $RANK = 0 ] || sleep 9; echo "error: no loss" >&2; exit 2', 2, r"error: no loss\n"),
+        ("[ $RANK = 0 ] || sleep 9; exit 3", 3, r"(?s)-+\nPrimary job .*"),
+        ("[ $RANK = 1 ] || sleep 9; kill -9 $$", 137, r"(?s)-+\nmpirun noticed that process rank 1 .*signal 9.*"),
+    ],
+)
+def test_what_a_real_mpirun_is_heard_to_say(tmp_path, body, code, said):
+    result = run(RING, "2", PYTHON=rank(tmp_path, body))
+    assert result.returncode == code
+    assert re.fullmatch(said, result.stderr), result.stderr
+
+
+# ---- several machines --------------------------------------------------------------------------------------
+WHERE = (
+    'echo "$RANK of $OMPI_COMM_WORLD_SIZE, $OMPI_COMM_WORLD_LOCAL_RANK of $OMPI_COMM_WORLD_LOCAL_SIZE,'
+    ' ${LOGIN:-here}, $NCCL_IB_HCA, $PWD"'
+)
+
+
+@pytest.fixture
+def ssh(tmp_path):
+    """A stand-in for ssh: a login on "another machine", which is this one, with an environment of its own."""
+    return program(
+        tmp_path / "ssh",
+        "while [[ $1 = -* ]]; do shift; done\nshift\n"
+        "export -n $(compgen -e)\ncd /\n"
+        "PATH=/usr/bin:/bin HOME=$HOME LOGIN=remote OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+        'exec /bin/sh -c "$*"',
+    )
+
+
+@horovod
+def test_a_host_file_starts_ranks_on_each_machine(tmp_path, ssh):
+    (tmp_path / "hosts").write_text("localhost slots=1\nother slots=2\n")
+    line = (RING, "--hostfile", "hosts")
+    settings = {"PYTHON": rank(tmp_path, WHERE), "OMPI_MCA_plm_rsh_agent": ssh, "NCCL_IB_HCA": "mlx5"}
+    result = run(*line, "3", cwd=tmp_path, **settings)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.splitlines()) == [
+        f"0 of 3, 0 of 1, here, mlx5, {tmp_path}",
+        f"1 of 3, 0 of 2, remote, mlx5, {tmp_path}",
+        f"2 of 3, 1 of 2, remote, mlx5, {tmp_path}",
+    ]
+    too_many = run(*line, "4", cwd=tmp_path, **settings)
+    assert too_many.returncode == 1
+    assert "not enough slots" in too_many.stderr
+
+
+# ---- Slurm -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def slurm(tmp_path):
+    """A PATH with stand-ins: `sbatch` runs a copy of the file at once, with the variables that Slurm's manual names,
+    on this machine and "node2"; `srun` starts its program here, once for each node that it is told."""
+    nodes = f"{platform.node()},node2"
+    program(
+        tmp_path / "slurm/sbatch",
+        f"""NODES=1 TASKS=1
+for option in "$@"; do
+    case $option in
+        --nodes=*) NODES=${{option#*=}} ;;
+        --gpus-per-node=*) export SLURM_GPUS_ON_NODE=${{option#*=}} SLURM_GPUS_PER_NODE=${{option#*=}} ;;
+        --ntasks-per-node=*) TASKS=${{option#*=}}; export SLURM_NTASKS_PER_NODE=$TASKS ;;
+        *) break ;;
+    esac
+    shift
+done
+export SLURM_JOB_ID=7 SLURM_JOBID=7 SLURM_JOB_NUM_NODES=$NODES SLURM_NNODES=$NODES SLURM_SUBMIT_DIR=$PWD
+export SLURM_TASKS_PER_NODE="$TASKS(x$NODES)" SLURM_JOB_NODELIST={nodes} SLURM_NODELIST={nodes}
+cp "$1" "{tmp_path}/slurm/slurm_script"
+shift
+exec bash "{tmp_path}/slurm/slurm_script" "$@" """,
+    )
+    program(
+        tmp_path / "slurm/srun",
+        f"""echo "$* SLURM_WHOLE=$SLURM_WHOLE" >>"{tmp_path}/srun"
+for option in "$@"; do
+    case $option in
+        --nodelist=*) NODES=${{option#*=}} ;;
+        --*) ;;
+        *) break ;;
+    esac
+    shift
+done
+IFS=, read -ra nodes <<<"$NODES"
+for ((k = 0; k < ${{#nodes[@]}}; k++)); do
+    LOGIN=${{nodes[k]}} SLURM_NODEID=$k "$@" &
+done
+wait""",
+    )
+    return f"{tmp_path}/slurm{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "ring"),
+    [
+        (("--nodes=2", "--gpus-per-node=4"), (2, 4)),
+        (("--gpus-per-node=2",), (1, 2)),
+        (("--nodes=2", "--ntasks-per-node=2", "--gpus-per-node=4"), (2, 2)),
+        (("--nodes=2", "--ntasks-per-node=1"), (2, 1)),
+        (("--nodes=2",), (2, 1)),
+    ],
+)
+def test_a_slurm_job_is_one_process_per_gpu(ring_python, tmp_path, slurm, asked, ring):
+    nodes, each = ring
+    program(tmp_path / "bin" / "nvidia-smi", 'echo "GPU 0: NVIDIA A100"')  # of the first node, no reason to warn
+    settings = {"PYTHON": ring_python, "PATH": slurm, "TGS_HOME": ROOT, "SLURM_GPUS_PER_TASK": 1}
+    result = run("sbatch", *asked, BATCH, "--model=tiny", cwd=tmp_path, **settings)
+    first, *words = result.stdout.splitlines()
+    assert first.startswith(f"ring of {nodes * each}: {each} on each of ")
+    assert words[:2] == ["-np", str(nodes * each)]
+    expected = {"--model=tiny", f"cwd={tmp_path}", f"SLURM_TASKS_PER_NODE={each}(x{nodes})", "SLURM_WHOLE=1"}
+    assert expected <= set(words)
+    assert "SLURM_GPUS_PER_TASK=1" not in words
+    assert (result.returncode, result.stderr) == (7, "")
+
+
+def test_the_batch_file_asks_slurm_for_a_signal_before_the_end():
+    asked = re.findall(r"^#SBATCH (.*)", BATCH.read_text(), re.M)
+    assert {"--signal=B:TERM@60", "--requeue", "--open-mode=append"} <= set(asked)
+    before_the_first_command = BATCH.read_text().split("\nset -euo")[0]
+    assert before_the_first_command.count("\n#SBATCH ") == len(asked)  # Slurm reads no further
+
+
+def test_the_batch_file_outside_of_slurm_and_outside_of_the_toolkit(tmp_path, slurm):
+    assert_one_error_line(run(BATCH), "sbatch --nodes=2 --gpus-per-node=4")
+    assert_one_error_line(run("sbatch", BATCH, cwd=tmp_path, PATH=slurm), f"no {tmp_path}/train_multi", "TGS_HOME")
+
+
+@horovod
+def test_slurms_signal_to_the_batch_shell_reaches_the_ranks(tmp_path, slurm):
+    body = 'trap "echo saved $RANK; exit 143" TERM; echo up; sleep 30 & wait'
+    env = ENVIRONMENT | {"PYTHON": str(rank(tmp_path, body)), "PATH": slurm, "TGS_HOME": str(ROOT)}
+    line = ["sbatch", "--ntasks-per-node=2", str(BATCH)]
+    with subprocess.Popen(line, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE) as job:
+        lines = iter(job.stdout)
+        assert "up" in [next(lines).strip() for _ in range(3)]
+        time.sleep(0.5)  # both ranks are up
+        job.send_signal(signal.SIGTERM)
+        said = {line.strip() for line in lines}
+        assert {"saved 0", "saved 1"} <= said
+    assert job.returncode == 143
+
+
+@horovod
+def test_mpirun_starts_its_daemons_with_srun(tmp_path, slurm):
+    settings = {"PYTHON": rank(tmp_path, WHERE), "PATH": slurm, "TGS_HOME": ROOT}
+    result = run("sbatch", "--nodes=2", "--gpus-per-node=2", BATCH, cwd=tmp_path, **settings)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.splitlines()) == [
+        f"0 of 4, 0 of 2, here, , {tmp_path}",
+        f"1 of 4, 1 of 2, here, , {tmp_path}",
+        f"2 of 4, 0 of 2, node2, , {tmp_path}",
+        f"3 of 4, 1 of 2, node2, , {tmp_path}",
+        f"ring of 4: 2 on each of {platform.node()},node2",
+    ]
+    (started,) = (tmp_path / "srun").read_text().splitlines()
+    assert {"--nodelist=node2", "--ntasks-per-node=1", "orted", "SLURM_WHOLE=1"} <= set(started.split())
+
+
+# ---- trainings to their end --------------------------------------------------------------------------------
+def trained(workspace: Path, *line: object, **env: object) -> None:
+    """Run the line, with the flags of a tiny training, to the end of its two epochs by two processes."""
+    flags = (*TINY, "--epochs=2", "--batch_size=4")
+    environment = ENVIRONMENT | {"PYTHON": sys.executable, "TGS_HOME": str(ROOT)} | {k: str(v) for k, v in env.items()}
+    done = subprocess.run(
+        [*map(str, line), *flags], cwd=workspace, env=environment, capture_output=True, text=True, timeout=240,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 x 4 tiles" in done.stdout
+    assert done.stdout.count("epoch 2/2: loss") == 1
+    assert (workspace / "weights/tiny/fold_0_last.weights.h5").is_file()
+
+
+@horovod
+@pytest.mark.slow
+def test_a_slurm_job_trains_on_two_nodes(workspace, slurm):
+    trained(workspace, "sbatch", "--nodes=2", BATCH, PATH=slurm)
+
+
+@horovod
+@pytest.mark.slow
+def test_a_host_file_trains_on_two_machines(workspace, ssh):
+    (workspace / "hosts").write_text("localhost slots=1\nother slots=1\n")
+    trained(workspace, RING, "--hostfile", "hosts", 2, OMPI_MCA_plm_rsh_agent=ssh, NETWORK_INTERFACES="lo")
+
+
+@pytest.mark.skipif(shutil.which("horovodrun", path=ENVIRONMENT["PATH"]) is None, reason="no horovodrun")
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [("--mpi",), ("--gloo",)])
+def test_horovodrun_trains(workspace, by):
+    hosts = ("-H", "localhost:2")
+    if by == ("--gloo",):
+        (workspace / "hosts").write_text("localhost slots=2\n")
+        hosts = ("-hostfile", "hosts")
+    trained(workspace, "horovodrun", *by, "-np", "2", *hosts, sys.executable, ROOT / "tgs_train_ring.py", "--hvd=True")
