@@ -1,17 +1,14 @@
-"""The launchers of rings: train_multi_gpu_ring.sh, train_ring.sbatch and horovodrun.
+"""The launchers of rings: train_multi_gpu_ring.sh and horovodrun; test_slurm.py has the batch file.
 
-No cluster is at hand: `ssh`, `sbatch` and `srun` are stand-ins that start on this machine what they are told to start
-on another one, the daemon of a real mpirun included.
+No second machine is at hand: `ssh` is a stand-in that starts here what it is told to start there, the daemon of a real
+mpirun included.
 """
 
 import os
-import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,12 +18,10 @@ from tests.test_ring import ENVIRONMENT, TINY, horovod
 from tests.test_setup import assert_one_error_line, program, run, tools
 
 RING = ROOT / "train_multi_gpu_ring.sh"
-BATCH = ROOT / "train_ring.sbatch"
 BIN = Path(sys.executable).parent
 
 
-@pytest.fixture
-def ring_python(tmp_path):
+def python_with_mpirun(tmp_path: Path) -> Path:
     """An interpreter that says it lives in tmp_path/bin, where mpirun prints what it got and exits 7."""
     program(
         tmp_path / "bin" / "mpirun",
@@ -35,6 +30,11 @@ def ring_python(tmp_path):
     )
     program(tmp_path / "bin" / "nvidia-smi", "exit 9")  # a machine without GPUs
     return program(tmp_path / "bin" / "python", f'echo "{tmp_path}/bin"')
+
+
+@pytest.fixture
+def ring_python(tmp_path):
+    return python_with_mpirun(tmp_path)
 
 
 # ---- the line that mpirun gets -----------------------------------------------------------------------------
@@ -199,119 +199,8 @@ def test_a_host_file_starts_ranks_on_each_machine(tmp_path, ssh):
     assert "not enough slots" in too_many.stderr
 
 
-# ---- Slurm -------------------------------------------------------------------------------------------------
-@pytest.fixture
-def slurm(tmp_path):
-    """A PATH with stand-ins: `sbatch` runs a copy of the file at once, with the variables that Slurm's manual names,
-    on this machine and "node2"; `srun` starts its program here, once for each node that it is told."""
-    nodes = f"{platform.node()},node2"
-    program(
-        tmp_path / "slurm/sbatch",
-        f"""NODES=1 TASKS=1
-for option in "$@"; do
-    case $option in
-        --nodes=*) NODES=${{option#*=}} ;;
-        --gpus-per-node=*) export SLURM_GPUS_ON_NODE=${{option#*=}} SLURM_GPUS_PER_NODE=${{option#*=}} ;;
-        --ntasks-per-node=*) TASKS=${{option#*=}}; export SLURM_NTASKS_PER_NODE=$TASKS ;;
-        *) break ;;
-    esac
-    shift
-done
-export SLURM_JOB_ID=7 SLURM_JOBID=7 SLURM_JOB_NUM_NODES=$NODES SLURM_NNODES=$NODES SLURM_SUBMIT_DIR=$PWD
-export SLURM_TASKS_PER_NODE="$TASKS(x$NODES)" SLURM_JOB_NODELIST={nodes} SLURM_NODELIST={nodes}
-cp "$1" "{tmp_path}/slurm/slurm_script"
-shift
-exec bash "{tmp_path}/slurm/slurm_script" "$@" """,
-    )
-    program(
-        tmp_path / "slurm/srun",
-        f"""echo "$* SLURM_WHOLE=$SLURM_WHOLE" >>"{tmp_path}/srun"
-for option in "$@"; do
-    case $option in
-        --nodelist=*) NODES=${{option#*=}} ;;
-        --*) ;;
-        *) break ;;
-    esac
-    shift
-done
-IFS=, read -ra nodes <<<"$NODES"
-for ((k = 0; k < ${{#nodes[@]}}; k++)); do
-    LOGIN=${{nodes[k]}} SLURM_NODEID=$k "$@" &
-done
-wait""",
-    )
-    return f"{tmp_path}/slurm{os.pathsep}{os.environ['PATH']}"
-
-
-@pytest.mark.parametrize(
-    ("asked", "ring"),
-    [
-        (("--nodes=2", "--gpus-per-node=4"), (2, 4)),
-        (("--gpus-per-node=2",), (1, 2)),
-        (("--nodes=2", "--ntasks-per-node=2", "--gpus-per-node=4"), (2, 2)),
-        (("--nodes=2", "--ntasks-per-node=1"), (2, 1)),
-        (("--nodes=2",), (2, 1)),
-    ],
-)
-def test_a_slurm_job_is_one_process_per_gpu(ring_python, tmp_path, slurm, asked, ring):
-    nodes, each = ring
-    program(tmp_path / "bin" / "nvidia-smi", 'echo "GPU 0: NVIDIA A100"')  # of the first node, no reason to warn
-    settings = {"PYTHON": ring_python, "PATH": slurm, "TGS_HOME": ROOT, "SLURM_GPUS_PER_TASK": 1}
-    result = run("sbatch", *asked, BATCH, "--model=tiny", cwd=tmp_path, **settings)
-    first, *words = result.stdout.splitlines()
-    assert first.startswith(f"ring of {nodes * each}: {each} on each of ")
-    assert words[:2] == ["-np", str(nodes * each)]
-    expected = {"--model=tiny", f"cwd={tmp_path}", f"SLURM_TASKS_PER_NODE={each}(x{nodes})", "SLURM_WHOLE=1"}
-    assert expected <= set(words)
-    assert "SLURM_GPUS_PER_TASK=1" not in words
-    assert (result.returncode, result.stderr) == (7, "")
-
-
-def test_the_batch_file_asks_slurm_for_a_signal_before_the_end():
-    asked = re.findall(r"^#SBATCH (.*)", BATCH.read_text(), re.M)
-    assert {"--signal=B:TERM@60", "--requeue", "--open-mode=append"} <= set(asked)
-    before_the_first_command = BATCH.read_text().split("\nset -euo")[0]
-    assert before_the_first_command.count("\n#SBATCH ") == len(asked)  # Slurm reads no further
-
-
-def test_the_batch_file_outside_of_slurm_and_outside_of_the_toolkit(tmp_path, slurm):
-    assert_one_error_line(run(BATCH), "sbatch --nodes=2 --gpus-per-node=4")
-    assert_one_error_line(run("sbatch", BATCH, cwd=tmp_path, PATH=slurm), f"no {tmp_path}/train_multi", "TGS_HOME")
-
-
-@horovod
-def test_slurms_signal_to_the_batch_shell_reaches_the_ranks(tmp_path, slurm):
-    body = 'trap "echo saved $RANK; exit 143" TERM; echo up; sleep 30 & wait'
-    env = ENVIRONMENT | {"PYTHON": str(rank(tmp_path, body)), "PATH": slurm, "TGS_HOME": str(ROOT)}
-    line = ["sbatch", "--ntasks-per-node=2", str(BATCH)]
-    with subprocess.Popen(line, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE) as job:
-        lines = iter(job.stdout)
-        assert "up" in [next(lines).strip() for _ in range(3)]
-        time.sleep(0.5)  # both ranks are up
-        job.send_signal(signal.SIGTERM)
-        said = {line.strip() for line in lines}
-        assert {"saved 0", "saved 1"} <= said
-    assert job.returncode == 143
-
-
-@horovod
-def test_mpirun_starts_its_daemons_with_srun(tmp_path, slurm):
-    settings = {"PYTHON": rank(tmp_path, WHERE), "PATH": slurm, "TGS_HOME": ROOT}
-    result = run("sbatch", "--nodes=2", "--gpus-per-node=2", BATCH, cwd=tmp_path, **settings)
-    assert result.returncode == 0, result.stderr
-    assert sorted(result.stdout.splitlines()) == [
-        f"0 of 4, 0 of 2, here, , {tmp_path}",
-        f"1 of 4, 1 of 2, here, , {tmp_path}",
-        f"2 of 4, 0 of 2, node2, , {tmp_path}",
-        f"3 of 4, 1 of 2, node2, , {tmp_path}",
-        f"ring of 4: 2 on each of {platform.node()},node2",
-    ]
-    (started,) = (tmp_path / "srun").read_text().splitlines()
-    assert {"--nodelist=node2", "--ntasks-per-node=1", "orted", "SLURM_WHOLE=1"} <= set(started.split())
-
-
 # ---- trainings to their end --------------------------------------------------------------------------------
-def trained(workspace: Path, *line: object, **env: object) -> None:
+def completes(workspace: Path, *line: object, **env: object) -> None:
     """Run the line, with the flags of a tiny training, to the end of its two epochs by two processes."""
     flags = (*TINY, "--epochs=2", "--batch_size=4")
     environment = ENVIRONMENT | {"PYTHON": sys.executable, "TGS_HOME": str(ROOT)} | {k: str(v) for k, v in env.items()}
@@ -327,15 +216,9 @@ def trained(workspace: Path, *line: object, **env: object) -> None:
 
 @horovod
 @pytest.mark.slow
-def test_a_slurm_job_trains_on_two_nodes(workspace, slurm):
-    trained(workspace, "sbatch", "--nodes=2", BATCH, PATH=slurm)
-
-
-@horovod
-@pytest.mark.slow
 def test_a_host_file_trains_on_two_machines(workspace, ssh):
     (workspace / "hosts").write_text("localhost slots=1\nother slots=1\n")
-    trained(workspace, RING, "--hostfile", "hosts", 2, OMPI_MCA_plm_rsh_agent=ssh, NETWORK_INTERFACES="lo")
+    completes(workspace, RING, "--hostfile", "hosts", 2, OMPI_MCA_plm_rsh_agent=ssh)
 
 
 @pytest.mark.skipif(shutil.which("horovodrun", path=ENVIRONMENT["PATH"]) is None, reason="no horovodrun")
@@ -346,4 +229,5 @@ def test_horovodrun_trains(workspace, by):
     if by == ("--gloo",):
         (workspace / "hosts").write_text("localhost slots=2\n")
         hosts = ("-hostfile", "hosts")
-    trained(workspace, "horovodrun", *by, "-np", "2", *hosts, sys.executable, ROOT / "tgs_train_ring.py", "--hvd=True")
+    line = ("horovodrun", *by, "-np", "2", *hosts, sys.executable, ROOT / "tgs_train_ring.py", "--hvd=True")
+    completes(workspace, *line)
