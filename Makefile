@@ -1,7 +1,7 @@
 # `make` lists what there is. Needs Python 3.11 to 3.13 with venv; Horovod also g++. Nothing here needs root.
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: help env dev compiler horovod demo test test-all lint clean
+.PHONY: help env dev browser compiler horovod demo test test-all lint clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -41,6 +41,9 @@ $(PYTHON):
 dev: env
 	@$(call install,requirements-dev.txt)
 
+browser: dev ## Chromium for the tests of the HTML report, by npm, unless there is one; skipped without npm
+	@$(PYTHON) -m tests.chromium
+
 compiler: # asked for first: the lack of it must not show after minutes of downloads
 	@command -v g++ >/dev/null || [ -e $(VENV)/horovod ] || { \
 	    echo "error: g++ not found, Horovod is compiled: install it (Debian, Ubuntu: apt-get install g++)" >&2; exit 2; }
@@ -62,10 +65,10 @@ demo: env ## from nothing to a submission: sample data if data/tgs is empty, fol
 	@echo "logs         logs/tiny/: history.csv; $(VENV)/bin/tensorboard --logdir=logs"
 	@echo "submission   $$(ls -t submission/*.csv | head -1)"
 
-test: compiler dev horovod lint ## every test but the slow ones, after environment, Horovod and lint
+test: compiler dev browser horovod lint ## every test but the slow ones, after environment, Horovod and lint
 	$(PYTHON) -m pytest $(ARGS)
 
-test-all: compiler dev horovod lint ## the slow ones too
+test-all: compiler dev browser horovod lint ## the slow ones too
 	$(PYTHON) -m pytest -m "" $(ARGS)
 
 lint: dev ## ruff: rules and format

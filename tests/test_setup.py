@@ -106,7 +106,7 @@ def test_make_lists_its_targets():
     result = run("make")
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert listed == ["help", "env", "horovod", "demo", "test", "test-all", "lint", "clean"]
+    assert listed == ["help", "env", "browser", "horovod", "demo", "test", "test-all", "lint", "clean"]
 
 
 @pytest.fixture
@@ -170,6 +170,7 @@ def test_make_test_installs_then_lints_then_tests(checkout):
     assert make(checkout, "test", "ARGS=-x") == [
         f"{pip} requirements.txt",
         f"{pip} requirements-dev.txt",
+        "-m tests.chromium",
         "horovod cpu .venv/bin/python",
         "-m ruff check .",
         "-m ruff format --check .",
