@@ -69,7 +69,8 @@ def draw_folds(path: str | Path, table: pd.DataFrame) -> None:
     if len(known) < len(table):
         right.set_title(f"depth unknown: {len(table) - len(known):,} tiles, left out", fontsize="medium")
     if len(known):
-        edges = MaxNLocator(10).tick_values(known["depth"].min(), known["depth"].max() + 1e-6)
+        least, most = known["depth"].min(), known["depth"].max()
+        edges = MaxNLocator(10).tick_values(least, most + ((most - least) or 1) / 1000)  # the deepest lies inside, too
         classes = pd.Series(np.searchsorted(edges, known["depth"], side="right") - 1, known.index)
         _draw_shares(right, known["fold"], classes, edges[:-1], edges[1] - edges[0])
         right.set(ylabel="share of the tiles of known depth (%)")
@@ -104,7 +105,7 @@ def draw_history(path: str | Path, history: pd.DataFrame) -> None:
     epochs = history["epoch"].to_numpy()
     for column, line in lines.items():
         line.set_data(epochs, history[column])
-        line.set_markevery(1 + len(epochs) // 12)  # a single epoch is no line
+        line.set_markevery(1 + len(epochs) // 25)  # a single epoch is no line
         line.axes.relim()
         line.axes.autoscale_view()
     line.axes.set(xlim=(0, max(2, 1.02 * epochs[-1])), ylim=(0, 1.1 * history["learning_rate"].max() or 1))

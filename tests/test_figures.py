@@ -84,6 +84,8 @@ def test_unknown_depths_are_left_out_and_counted(tmp_path, drawn):
     figures.draw_folds(tmp_path / "folds.png", folds_table(20, 2, np.nan))
     assert drawn[1].axes[1].get_title() == "depth unknown: 20 tiles, left out"
     assert not drawn[1].axes[1].patches
+    figures.draw_folds(tmp_path / "folds.png", folds_table(20, 2, 100))
+    assert [bar.get_height() for bar in drawn[2].axes[1].patches if bar.get_height()] == [100]  # all equally deep
 
 
 # ---- training ----------------------------------------------------------------------------------------------------
