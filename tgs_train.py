@@ -178,7 +178,8 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
 def show_step(shown, images: int, numbers: dict[str, str], losses: list) -> None:
     """Move the bar of an epoch on by `images`, and a few times a second show the loss of a step that is surely done."""
     if not shown.disable and shown.update(images):
-        shown.set_postfix(loss=f"{float(losses[max(0, len(losses) - 5)]):.4f}", **numbers, refresh=False)
+        loss = float(losses[max(0, len(losses) - 5)])
+        shown.set_postfix({"loss": f"{loss:.4f}", **numbers}, refresh=False)
 
 
 def make_recipe(args, fold, ring, progress) -> dict:

@@ -132,7 +132,7 @@ def check_files(cwd: Path) -> int:
         assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
         assert all(None not in row.values() for row in rows)
         assert history.read_text().endswith("\n")
-    if (curves := history.with_suffix(".png")).exists():
+    if (curves := weights / "fold_0_curves.png").exists():
         assert curves.read_bytes().endswith(b"IEND\xaeB`\x82")
     if not (weights / "fold_0_state/state.npz").exists():
         return 0

@@ -42,7 +42,8 @@ def test_every_fold_leaves_weights_recipe_logs_and_state(trained):
         assert best["score"] == max(float(row["val_score"]) for row in rows)
         assert arrays(weights / f"fold_{k}_best.weights.h5")
         assert (weights / f"fold_{k}_state" / "state.npz").stat().st_size > 100_000
-        assert (logs / "history.png").read_bytes().startswith(b"\x89PNG")
+        assert (weights / f"fold_{k}_curves.png").read_bytes().startswith(b"\x89PNG")
+        assert "target_size: 32" in (weights / f"fold_{k}_config.yaml").read_text()
         assert len(list(logs.glob("events.out.tfevents.*"))) == 1
         left = [p.name for p in weights.iterdir() if p.name.startswith(".")]
         assert left == []  # no temporary file
@@ -54,7 +55,8 @@ def test_tensorboard_holds_scalars_and_example_predictions(trained):
     events = EventAccumulator(str(trained / "logs" / "tiny" / "fold_0")).Reload()
     tags = set(events.Tags()["tensors"])
     assert {"loss", "val_loss", "val_score", "learning_rate", "images_per_second"} <= tags
-    assert "image, truth, probability" in tags
+    assert {"image, truth, probability", "flags", "step/loss", "step/milliseconds"} <= tags
+    assert [event.step for event in events.Tensors("step/milliseconds")] == list(range(1, 11))  # 2 epochs of 5
 
 
 def test_a_finished_run_says_so_and_changes_nothing(trained):
