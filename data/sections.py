@@ -75,7 +75,8 @@ def _npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
-            return readers[np.lib.format.read_magic(file)](file)
+            shape, by_column, kind = readers[np.lib.format.read_magic(file)](file)
+            return tuple(map(int, shape)), by_column, kind  # numpy lets True pass for 1
     except OSError:
         raise
     except Exception:  # numpy has Python parse it: any of its errors

@@ -5,6 +5,7 @@ line. A summary a kind is printed as JSON: files, refused, seconds, growth of th
 every run.
 """
 
+import io
 import json
 import random
 import resource
@@ -28,6 +29,7 @@ from data.errors import InputError
 from data.folds import read_folds_csv
 from data.kaggle import check_train_csv, read_depths
 from data.png import PNG_SIGNATURE
+from data.sections import read_section
 from data.submission import validate_submission
 from data.tiles import TileSet, read_image, read_mask
 
@@ -163,11 +165,26 @@ def pngs(rng: Rng, folder: Path, kind: str) -> Trials:
             (texture > 99) * np.uint16(65535),
             np.dstack([(texture > 99) * np.uint8(255)] * 3),
         ],
+        "section": [texture[:40], texture * np.uint16(257)],
     }[kind]
+    read = {"image": read_image, "mask": read_mask, "section": read_section}[kind]
     seeds = [cv2.imencode(".png", image)[1].tobytes() for image in images]
     while True:
         (folder / "x.png").write_bytes(mutate_png(rng, rng.choice(seeds)))
-        yield lambda: (read_image if kind == "image" else read_mask)(folder / "x.png")
+        yield lambda: read(folder / "x.png")
+
+
+def arrays(rng: Rng, folder: Path) -> Trials:
+    """Sections as .npy, mutated mostly in their header, which numpy has Python parse."""
+    values = np.arange(600).reshape(20, 30)
+    while True:
+        file = io.BytesIO()
+        np.save(file, np.array(values, rng.choice(["u1", "<f4", ">i2", "f8"]), order=rng.choice("CF")))
+        content = file.getvalue()
+        header = mutate_text(rng, content[10:127].decode(), ",:'{(<", [*CELLS, "|O", "<f8", "(", "9L", "True", "None"])
+        deep = content[:8] + (len(header) + rng.choice((0, 0, 0, 1))).to_bytes(2, "little") + header + content[128:]
+        (folder / "x.npy").write_bytes(deep if rng.random() < 0.7 else mutate(rng, content))
+        yield lambda: read_section(folder / "x.npy")
 
 
 def csvs(rng: Rng, folder: Path) -> Trials:
@@ -299,6 +316,8 @@ def main(trained: Path, folder: Path) -> None:
     kinds = {
         "image": (700, lambda rng: pngs(rng, folder, "image")),
         "mask": (400, lambda rng: pngs(rng, folder, "mask")),
+        "section": (300, lambda rng: pngs(rng, folder, "section")),
+        "array": (500, lambda rng: arrays(rng, folder)),
         "csv": (500, lambda rng: csvs(rng, folder)),
         "rle": (500, lambda rng: runs(rng, folder)),
         "weights": (60, lambda rng: weights(rng, folder, trained, "weights")),

@@ -104,6 +104,12 @@ def test_what_exists_stays(tmp_path, writer):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_exists_is_said_before_anything_is_predicted(tmp_path, kind):
+    (tmp_path / "p").touch()
+    refused(writing_probabilities(tmp_path / "p", kind, IDS).__enter__, "p exists; move it away or name another")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_another_run_has_made_meanwhile_stays(tmp_path, kind):
     path = tmp_path / "p"
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import warnings
 import zlib
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_amplitudes_are_stretched_between_their_percentiles(tmp_path, capfd, nam
     assert (section[0, :6] == 0).all()  # 0 to 5
     assert (section[-1, -6:] == 255).all()  # 995 to 1000
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("declared", "shape"), [("(10L, 10L)", (10, 10)), ("(True, 100)", (1, 100))])
+def test_an_odd_header_is_read_without_a_warning(tmp_path, declared, shape):
+    """Python 2 wrote the first; the second is none that numpy writes, but it lets it pass."""
+    (tmp_path / "x.npy").write_bytes(headed(declared))
+    with warnings.catch_warnings(action="error"):
+        assert read_section(tmp_path / "x.npy").shape == shape
 
 
 def test_spikes_do_not_gray_the_rest_and_a_dead_section_is_black(tmp_path):

@@ -130,7 +130,10 @@ BAD_FILES = {
     "JPEG": (cv2.imencode(".jpg", GRAY)[1].tobytes(), "is not a PNG"),
     "bit flip": (bytes(FLIPPED), "a checksum differs"),
     "no header": (GOOD[:8] + chunk(b"IEND", b""), "no header"),
-    "100 x 101": (png(GRAY[:, :100]), "is 100x101 pixels; tiles are 101x101"),
+    "100 x 101": (
+        png(GRAY[:, :100]),
+        "is 100x101 pixels; tiles are 101x101; tgs_predict.py reads a section alone: --data_path=FILE",
+    ),
     "101 x 102": (png(np.zeros((102, 101), np.uint8)), "is 101x102 pixels"),
     "red": (png(layers(255 - GRAY, GRAY, GRAY), RGB_TYPE), "is in colour"),
     "green": (png(layers(GRAY, GRAY // 2, GRAY), RGB_TYPE), "is in colour"),
