@@ -48,12 +48,12 @@ function update() {
   const [, minus, name] = chosen.get("sort").match(/(-?)(.*)/);
   const sign = minus ? -1 : 1;
   const key = KEYS[name];
-  const open = order[current];
   order = all.filter((tile) => tests.every((test) => test(tile))).sort((a, b) => sign * (key[a] - key[b]) || a - b);
-  current = Math.max(0, order.indexOf(open));
+  current = 0;
   element("count").textContent = `${order.length.toLocaleString("en")} of ${count.toLocaleString("en")} tiles`;
   clear();
   layOut();
+  if (gallery.getBoundingClientRect().top < 0) element("heading").scrollIntoView(); // to the first of them
 }
 
 // ---- gallery: only the rows in view are in the page --------------------------------------------------------
