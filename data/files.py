@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +20,16 @@ from data.errors import InputError
 def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, which must exist; on success flush it and rename it to `path`.
 
-    On an error the temporary file is removed and `path` is what it was; what the system refuses (a full disk,
-    a folder in the way) is an InputError. The temporary name ends like `path` does, since Keras chooses a
-    format by the ending. With `exclusive` a `path` that exists is kept: FileExistsError.
+    A file or a folder may be made there. On an error it is removed and `path` is what it was; what the system refuses
+    (a full disk, a folder in the way) is an InputError. The temporary name ends like `path` does, since Keras chooses
+    a format by the ending. With `exclusive` a `path` that exists is kept: FileExistsError.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
-        _flush(temporary)
+        for part in (*temporary.rglob("*"), temporary):
+            _flush(part)
         if exclusive:
             _rename_to_new(temporary, path)
         else:
@@ -40,7 +42,15 @@ def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
         raise InputError(f"cannot write {path}: {_reason(error)}; {rest}") from None
     finally:
         with contextlib.suppress(OSError):  # of a folder that has vanished or become read-only
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
@@ -74,7 +84,7 @@ def remove_temporaries(folder: str | Path, name: str = "") -> None:
     """Remove what killed runs left of `replacing` in `folder`, where the file was to have a name that begins so."""
     for path in Path(folder).glob(f".*.{name}*"):
         if re.match(r"\.\d+\.", path.name):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 @contextmanager

@@ -24,13 +24,13 @@ class Predictor:
     ):
         """`shares` weigh the models (equal by default); `tta` averages each tile with its mirror image."""
         self.batch_size, self.tta = batch_size, tta
-        self._models = list(models)
-        shares = np.ones(len(self._models)) if shares is None else np.asarray(shares, float)
+        self.models = list(models)
+        shares = np.ones(len(self.models)) if shares is None else np.asarray(shares, float)
         self._shares = [float(share) for share in shares / shares.sum()]
-        self._run = tf.function(self._probabilities, jit_compile=xla, autograph=False)
+        self._run = tf.function(self.probabilities, jit_compile=xla, autograph=False)
 
     def __call__(self, images: np.ndarray, on_batch: Callable[[int], object] = lambda count: None) -> np.ndarray:
-        """Probabilities float32 (N, 101, 101) in 0..1 of tiles uint8 (N, 101, 101); `on_batch` is told their sizes."""
+        """Probabilities float32 (N, 101, 101), 0..1, of tiles uint8 (N, 101, 101); `on_batch` hears how many are new."""
         result = np.empty((len(images), TILE, TILE), np.float32)
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
@@ -40,10 +40,11 @@ class Predictor:
             on_batch(len(batch))
         return result
 
-    def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
+    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        """The computation itself, for one batch: uint8 (B, 101, 101) -> float32 (B, 101, 101)."""
         views = [(images, False), (images[:, :, ::-1], True)] if self.tta else [(images, False)]
         total = 0.0
-        for (model, geometry), share in zip(self._models, self._shares, strict=True):
+        for (model, geometry), share in zip(self.models, self._shares, strict=True):
             for view, mirrored in views:
                 logits = model(geometry.place(view), training=False)  # (B, S, S, 1)
                 probabilities = tf.sigmoid(geometry.to_tile(logits))  # (B, 101, 101)
