@@ -13,6 +13,7 @@ Writes submission/submission_<weights>_<time>.csv, or for a section its mask as 
 oof_<pick>.csv (a row a tile) and pictures. Beside each lies a .yaml with the flags.
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -285,12 +286,21 @@ def evaluate(args) -> dict:
 
 def export(args) -> Path:
     """Write the ensemble for other programs: uint8 tiles (B, 101, 101) in, probabilities out."""
+    from data.errors import InputError
     from models.export import export as write
 
+    path = args.export
+    if os.path.lexists(path):  # said now, not after the weights are loaded
+        raise InputError(f"{path} exists; name a new path, or remove it")
     ensemble = load(args)
-    write(args.export, ensemble.predictor, ensemble.note)
-    print(f"wrote {args.export}: tiles uint8 (B, 101, 101) in, probabilities float32 (B, 101, 101) out, {ensemble}")
-    return Path(args.export)
+    write(path, ensemble.predictor, ensemble.note)
+    print(f"wrote {path}: tiles uint8 (B, 101, 101) in, probabilities float32 (B, 101, 101) out, {ensemble}")
+    run_it = {
+        True: f"onnxruntime.InferenceSession('{path}').run(['probabilities'], {{'tiles': tiles}})",
+        False: f"salt = tf.saved_model.load('{path}'); salt.serve(tiles)",
+    }[path.lower().endswith(".onnx")]
+    print(f"next, in Python: {run_it}")
+    return Path(path)
 
 
 def validate(args) -> tuple[int, int]:

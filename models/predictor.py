@@ -30,7 +30,7 @@ class Predictor:
         self._run = tf.function(self.probabilities, jit_compile=xla, autograph=False)
 
     def __call__(self, images: np.ndarray, on_batch: Callable[[int], object] = lambda count: None) -> np.ndarray:
-        """Probabilities float32 (N, 101, 101), 0..1, of tiles uint8 (N, 101, 101); `on_batch` hears how many are new."""
+        """Probabilities float32 (N, 101, 101), 0..1, of tiles uint8 (N, 101, 101); `on_batch` is told their sizes."""
         result = np.empty((len(images), TILE, TILE), np.float32)
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]

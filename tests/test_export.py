@@ -60,7 +60,7 @@ every_predictor = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Callable[[str], tuple[Path, np.ndarray]]:
-    """Of a name in PREDICTORS: a folder with salt.onnx and the SavedModel salt, and what the predictor makes of IMAGES."""
+    """Of a name in PREDICTORS: a folder with salt.onnx and the SavedModel salt, and the probabilities of IMAGES."""
 
     @cache
     def make(name: str) -> tuple[Path, np.ndarray]:
