@@ -104,6 +104,7 @@ def test_only_temporaries_of_that_name_are_removed(tmp_path):
     others = (".7.fold_10_last.json", ".notes.fold_1_", ".fold_1_best.json", "fold_1_best.json", ".lock", ".7x.fold_1_")
     for name in (*mine, *others):
         (tmp_path / name).touch()
+    (tmp_path / ".7.fold_1_network/inside").mkdir(parents=True)
     remove_temporaries(tmp_path, "fold_1_")
     assert names(tmp_path) == set(others)
     remove_temporaries(tmp_path)
