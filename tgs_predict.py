@@ -121,12 +121,11 @@ def weights_files(args) -> list[Path]:
     return fold_files(args.weights_path, args.model, args.pick, allow_missing=args.allow_missing)
 
 
-def load(args):
-    """The ensemble that the flags ask for."""
+def load(args, files: list[Path]):
+    """The ensemble of these weights that the flags ask for."""
     from models.checkpoints import ENDING
     from models.ensemble import load_ensemble
 
-    files = weights_files(args)
     return load_ensemble(
         files,
         files[0].name.removesuffix(ENDING) if args.file_name else f"{args.model}_{len(files)}_folds_{args.pick}",
@@ -155,8 +154,9 @@ def predict(args) -> Path:
     from models.out_of_fold import masks_at
     from models.reports import report_submission
 
+    files = weights_files(args)
     tiles = tiles_to_predict(args.data_path)
-    ensemble = load(args)
+    ensemble = load(args, files)
     masks: dict[str, str] = {}
     seen: list[tuple] = []  # for the report: images and probabilities, uint8
     with reserved(args.submission_path, f"submission_{ensemble.name}") as stem, ExitStack() as stack:
@@ -219,9 +219,10 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
 
     if args.report:
         raise InputError("--report shows tiles; leave it out: a section gets a picture of its own")
+    files = weights_files(args)
     for path in paths:  # all of them, before the first takes its minutes
         read_section(path)
-    ensemble = load(args)
+    ensemble = load(args, files)
     tile, overlap = args.tile or TILE, args.overlap
     written = []
     for path in paths:
@@ -292,7 +293,7 @@ def export(args) -> Path:
     path = args.export
     if os.path.lexists(path):  # said now, not after the weights are loaded
         raise InputError(f"{path} exists; name a new path, or remove it")
-    ensemble = load(args)
+    ensemble = load(args, weights_files(args))
     write(path, ensemble.predictor, ensemble.note)
     print(f"wrote {path}: tiles uint8 (B, 101, 101) in, probabilities float32 (B, 101, 101) out, {ensemble}")
     run_it = {

@@ -27,11 +27,17 @@ def rows(path: Path) -> dict[str, str]:
         return {row["id"]: row["rle_mask"] for row in csv.DictReader(file)}
 
 
+def written(printed: str, cwd: Path) -> Path:
+    """The submission that the script says it wrote."""
+    stem = re.search(r"^wrote (\S+){.csv,.yaml}$", printed, re.M)[1]
+    return cwd / f"{stem}.csv"
+
+
 def predict(cwd: Path, *flags: str) -> tuple[Path, str]:
     """Run the script; returns the submission it wrote and what it printed."""
     done = run_here(tgs_predict.main, *flags, cwd=cwd)
     assert done.returncode == 0, done.stderr
-    return cwd / re.search(r"wrote (\S+\.csv)", done.stdout)[1], done.stdout
+    return written(done.stdout, cwd), done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ def work(trained, tmp_path_factory) -> Path:
 def test_one_file_and_validation(work):
     done = run_script("tgs_predict.py", "--file_name=weights/tiny/fold_0_best.weights.h5", *TINY[1:], cwd=work)
     assert done.returncode == 0, done.stderr
-    path = work / re.search(r"wrote (\S+\.csv)", done.stdout)[1]
+    path = written(done.stdout, work)
     assert re.fullmatch(r"submission_fold_0_best_\d{8}-\d{6}\.csv", path.name)
     assert path.parent == work / "submission"
     assert "12 tiles" in done.stdout
