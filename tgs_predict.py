@@ -278,7 +278,9 @@ def evaluate(args) -> dict:
             keep(evaluation.result.probabilities)
     if args.report:
         endings.append(".html")
-        report_evaluation(f"{stem}.html", evaluation, facts, f"{stem}.png")
+        shown = {"_training.png": "Training of each fold", ".png": "Score against threshold, minimum area and coverage"}
+        figures = {caption: f"{stem}{ending}" for ending, caption in shown.items() if ending in endings}
+        report_evaluation(f"{stem}.html", evaluation, facts, figures)
     print(evaluation.text)
     print(wrote(stem, endings))
     print(f"next: python tgs_predict.py --use_folds=True --model={args.model} --pick={args.pick}")

@@ -3,6 +3,7 @@
 Readable in black and white: lines differ in style, and marks carry their values as text.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from data.files import replacing
 ACCENT = "#b03a00"  # a dark orange: what is best; as dark as the rest in black and white
 FAINT = "0.85"
 THIN = {"linewidth": 1.2, "markersize": 3.5}
+STYLES = ("-", "--", "-.", ":")
 RING = {"markersize": 9, "fillstyle": "none", "markeredgewidth": 1.8}
 
 
@@ -149,6 +151,25 @@ def _history_figure() -> tuple[Figure, dict[str, Line2D], tuple[Line2D, Text]]:
     (mark,) = axes["score"].plot([], [], "o", color=ACCENT, **RING)
     text = axes["score"].text(1, 1.03, "", transform=axes["score"].transAxes, ha="right", color=ACCENT)
     return figure, lines, (mark, text)
+
+
+def draw_folds_history(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None:
+    """Draw loss and score on the validation tiles over the epochs, a line a fold: fold's name -> as history.csv."""
+    figure = Figure(figsize=(14, 4.4), dpi=110, layout="constrained")
+    for axes, column, label in zip(
+        figure.subplots(1, 2),
+        ("val_loss", "val_score"),
+        ("validation loss (binary cross-entropy, nats a pixel)", "validation score (0 to 1)"),
+        strict=True,
+    ):
+        for k, (fold, history) in enumerate(histories.items()):
+            style = {"color": str(0.6 * k / len(histories)), "linestyle": STYLES[k % len(STYLES)]}
+            axes.plot(history["epoch"], history[column], marker="." if len(history) == 1 else "", label=fold, **style)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    _save(figure, path)
 
 
 # ---- out of fold -------------------------------------------------------------------------------------------------

@@ -148,4 +148,5 @@ def config_text(args: argparse.Namespace, script: str) -> str:
 
 def listing(table: Mapping[str, object]) -> str:
     """A line for each name: the name and the first line of what it stands for's docstring."""
-    return "\n".join(f"  {name:17} {inspect.getdoc(thing).splitlines()[0]}" for name, thing in table.items())
+    said = {name: (inspect.getdoc(thing) or "no docstring").splitlines()[0] for name, thing in table.items()}
+    return "\n".join(f"  {name:17} {line}" for name, line in said.items())

@@ -3,7 +3,7 @@
 import csv
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -64,9 +64,12 @@ def validate_submission(path: str | Path, ids: set[str]) -> tuple[int, int]:
 def reserved(folder: str | Path, name: str) -> Iterator[Path]:
     """Yield the path <folder>/<name>_<time>, without an ending: no file has it yet, and no other run will be given it.
 
+    Folders that were made for it go again when nothing was written to them.
+
     Raises:
         InputError: `folder` cannot be made or written to.
     """
+    missing = [path for path in (Path(folder), *Path(folder).parents) if not path.exists()]
     make_folder(folder)
     while (stem := Path(folder, f"{name}_{datetime.now():%Y%m%d-%H%M%S}")) and not (reservation := _reserve(stem)):
         time.sleep(0.1)  # another run has this very second
@@ -74,6 +77,9 @@ def reserved(folder: str | Path, name: str) -> Iterator[Path]:
         yield stem
     finally:
         reservation.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            for path in missing:
+                path.rmdir()
 
 
 def _reserve(stem: Path) -> Path | None:

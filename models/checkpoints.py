@@ -22,6 +22,7 @@ from data.files import read_json, replacing, write_json
 from models.unet import make_model
 
 ENDING = ".weights.h5"
+STATE = "state.npz"
 RECIPE = {  # what a recipe must hold
     "sha256": str,
     "model": str,
@@ -175,12 +176,21 @@ class Progress:
         return self.best_epoch == self.epoch
 
 
+def read_history(folder: str | Path) -> list[dict]:
+    """The rows, one an epoch, of the training whose state lies in `folder`; none where there is no state to be read."""
+    try:
+        with np.load(Path(folder) / STATE, allow_pickle=False) as file:
+            return Progress(**json.loads(file["progress"].tobytes())).history
+    except Exception:  # of a damaged file, zipfile and numpy raise what they come upon
+        return []
+
+
 class TrainingState:
     """The file `<folder>/state.npz`: variables in order, and a `Progress`, replaced in one step each epoch."""
 
     def __init__(self, folder: str | Path, variables: Sequence[tf.Variable]):
         self.folder = Path(folder)
-        self.path = self.folder / "state.npz"
+        self.path = self.folder / STATE
         self._variables = list(variables)
 
     def save(self, progress: Progress) -> None:

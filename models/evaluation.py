@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from data.errors import InputError
-from data.figures import draw_out_of_fold
+from data.figures import draw_folds_history, draw_out_of_fold
 from data.files import replacing, write_json
 from data.folds import fingerprint, read_folds_csv, read_part
 from data.progress import bar
 from data.sheets import draw_extremes
 from data.tiles import TileSet
+from models.checkpoints import read_history
 from models.ensemble import make_predictor
 from models.out_of_fold import OutOfFold, by_coverage, masks_at, points_at, search
 
@@ -21,7 +22,7 @@ class Evaluation:
     """Every tile of the evaluated folds, predicted by the one model that did not train on it.
 
     `result`: ids, folds, truth and probabilities; `images` uint8 (N, 101, 101); `scores` (N,) in 0..1 at threshold 0.5;
-    `found`: the best threshold and minimum area.
+    `found`: the best threshold and minimum area; `histories`: the folds' training, as history.csv.
     """
 
     def __init__(self, files: Sequence[Path], folds_path: str | Path, **settings):
@@ -45,6 +46,8 @@ class Evaluation:
             np.concatenate([part.images for part in parts]),
             np.concatenate([part.masks for part in parts]),
         )
+        states = {name: read_history(files[0].parent / f"{name}_state") for name in dict.fromkeys(folds)}
+        self.histories = {name: pd.DataFrame(rows) for name, rows in states.items() if rows}
         self.images = tiles.images
         self.result = OutOfFold(tiles.ids, np.array(folds), tiles.masks, np.concatenate(probabilities))
         self.scores = points_at(self.result, 0.5, np.array([0]))[0] / 10
@@ -95,7 +98,8 @@ class Evaluation:
         """Write what --oof leaves; returns what the names end in.
 
         <stem>.json, with `facts` before the scores; <stem>.csv, a row a tile; <stem>.png, score against threshold,
-        minimum area and coverage; <stem>_tiles.png, the best, median and worst tiles.
+        minimum area and coverage; <stem>_tiles.png, the best, median and worst tiles; <stem>_training.png, the curves
+        of all folds, where their trainings' states are still there.
         """
         endings = [".csv", ".json", ".png", "_tiles.png"]
         table, summary, curves, extremes = (f"{stem}{ending}" for ending in endings)
@@ -112,5 +116,8 @@ class Evaluation:
         draw_extremes(
             extremes, self.result.ids, self.images, truth=self.result.truth, predictions=masks, scores=self.scores
         )
+        if self.histories:
+            endings.append("_training.png")
+            draw_folds_history(f"{stem}_training.png", self.histories)
         write_json(summary, facts | self.summary)
         return endings

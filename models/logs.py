@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from data.errors import InputError
 from data.files import make_folder, replacing
 from models.learner import Epoch
 
@@ -29,7 +30,13 @@ class Logs:
         """
         with replacing(self.folder / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
-        last = history.iloc[-1].to_dict()
+        try:
+            self._write_events(history.iloc[-1].to_dict(), examples, epoch)
+        except tf.errors.OpError as error:  # of a full disk, TensorFlow's ResourceExhaustedError
+            reason = error.message.splitlines()[0].rsplit("; ", 1)[-1]
+            raise InputError(f"cannot write {self.folder}/events.out.*: {reason}; the epoch will be repeated") from None
+
+    def _write_events(self, last: dict[str, float], examples: np.ndarray, epoch: Epoch) -> None:
         number, steps = int(last["epoch"]), len(epoch.losses)
         if self._events is None:
             self._events = tf.summary.create_file_writer(str(make_folder(self.folder)))

@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from data.report import Report, write_report
 
 from data import rle
+from data.report import Report, write_report
 from models.checkpoints import versions
 from models.ensemble import Ensemble
 from models.evaluation import Evaluation
@@ -15,11 +15,11 @@ from models.out_of_fold import masks_at
 
 
 def report_evaluation(
-    path: str | Path, evaluation: Evaluation, facts: Mapping[str, object], curves: str | Path
+    path: str | Path, evaluation: Evaluation, facts: Mapping[str, object], figures: Mapping[str, str | Path]
 ) -> None:
     """Write the report of an out-of-fold evaluation: predictions and scores at threshold 0.5, as the headline score.
 
-    `facts`: the flags that matter; `curves`: the picture to show with it.
+    `facts`: the flags that matter; `figures`: caption -> the pictures to show.
     """
     result, found = evaluation.result, evaluation.found
     about = {
@@ -43,7 +43,7 @@ def report_evaluation(
                 "Score by fold": evaluation.per_fold.round(4),
                 "Score by share of salt in the tile": evaluation.per_class.round(4),
             },
-            figures={"Score against threshold, minimum area and coverage": Path(curves)},
+            figures={caption: Path(figure) for caption, figure in figures.items()},
         ),
     )
 

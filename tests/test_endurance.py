@@ -73,7 +73,7 @@ def test_18000_tiles_interrupted_killed_and_predicted(tiles, trained, tmp_path):
     started = time.monotonic()
     line = command("tgs_predict.py", *flags)
     with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as prediction:
-        said = prediction.stdout.readline()
+        said = prediction.stdout.read()
         _, _, usage = os.wait4(prediction.pid, 0)
     peak = usage.ru_maxrss * 1024
     print(f"{TILES} tiles: {time.monotonic() - started:.0f} s, {peak / MB:.0f} MB at most")

@@ -106,6 +106,16 @@ def test_every_column_is_drawn_and_the_best_epoch_named(tmp_path, drawn):
     assert len({(line.get_linestyle(), line.get_fillstyle()) for line in drawn[0].axes[0].lines}) == 2
 
 
+def test_the_folds_curves_are_told_apart_without_colour(tmp_path, drawn):
+    histories = {f"fold_{k}": history(3 + k).assign(val_score=0.1 * k) for k in range(5)}
+    figures.draw_folds_history(tmp_path / "folds.png", histories)
+    for axes, column in zip(drawn[0].axes, ("val_loss", "val_score"), strict=True):
+        assert [line.get_label() for line in axes.lines] == list(histories)
+        for line, table in zip(axes.lines, histories.values(), strict=True):
+            assert np.array_equal(line.get_ydata(), table[column])
+        assert len({(line.get_linestyle(), line.get_color()) for line in axes.lines}) == 5
+
+
 def test_a_single_epoch_is_seen(tmp_path):
     contents = []
     for val_loss in (0.5, 0.6):

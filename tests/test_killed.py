@@ -25,7 +25,7 @@ from tests.test_ring import ENVIRONMENT, MPIRUN, horovod
 from tests.test_train import TINY, same
 
 FLAGS = (*TINY, "--data_path=folds/fold_0", "--warmup_epochs=1")
-EPOCH = re.compile(r"epoch (\d+)/\d+: .* ([\d.]+) s$")
+EPOCH = re.compile(r"epoch (\d+)/\d+: .*images/s, ([\d.]+) s(?:,|$)")
 INTERRUPTED = "interrupted; nothing is half-written, the same command goes on\n"
 # Where a write is struck; the first three in the first epoch ever, which is the best one until then.
 WRITES = (

@@ -219,7 +219,8 @@ def test_a_second_preprocessing_of_the_same_folds_is_refused(sample, tmp_path):
             first.send_signal(signal.SIGCONT)
         first.stdout.read()
     assert first.returncode == 0
-    made = {"fold_0", "fold_1", "fold_2", "folds.csv", "evenness.csv", "folds.png"}
+    written = {"folds.csv", "evenness.csv", "config.yaml", "folds.png", "samples.png"}
+    made = {"fold_0", "fold_1", "fold_2"} | written
     assert names(tmp_path / "folds") == made
 
 

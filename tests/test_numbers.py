@@ -80,4 +80,4 @@ def test_a_submission_that_does_not_validate_never_appears(trained, workspace, m
     weights = trained / "weights/tiny/fold_0_best.weights.h5"
     done = run_here(tgs_predict.main, f"--file_name={weights}", "--data_path=tgs", "--threshold=0", cwd=workspace)
     assert "run '1 1' overlaps or precedes" in error_line(done)
-    assert not list((workspace / "submission").iterdir())
+    assert not (workspace / "submission").exists()

@@ -130,11 +130,21 @@ def test_evaluation_with_pictures_probabilities_and_report_again_and_again(work)
     for _ in range(2):  # the second replaces the first
         printed, paths = run(work, "--oof", "--model=tiny", "--report", "--probabilities=npy")
         assert [path.name for path in paths] == [
-            f"oof_best{end}" for end in (".csv", ".json", ".png", "_tiles.png", ".yaml", "_probabilities.npy", ".html")
+            f"oof_best{end}"
+            for end in (
+                ".csv",
+                ".json",
+                ".png",
+                "_tiles.png",
+                "_training.png",
+                ".yaml",
+                "_probabilities.npy",
+                ".html",
+            )
         ]
     with paths[0].open() as file:
         table = list(csv.DictReader(file))
-    probabilities = np.load(paths[5])
+    probabilities = np.load(paths[6])
     assert probabilities.shape == (60, 101, 101)
     for row, tile in zip(table[::7], probabilities[::7], strict=True):
         truth = cv2.imread(str(work / f"tgs/train/masks/{row['id']}.png"), 0) > 0
@@ -143,7 +153,7 @@ def test_evaluation_with_pictures_probabilities_and_report_again_and_again(work)
         iou = (truth & predicted).sum() / union if union else 1
         assert float(row["score"]) == pytest.approx(sum(iou > t / 20 for t in range(10, 20)) / 10)
     summary = json.loads(paths[1].read_text())
-    page = paths[6].read_text()
+    page = paths[7].read_text()
     assert f"{summary['score']:.4f} out of fold" in page
     assert all(row["id"] in page for row in table)
     assert "next: python tgs_predict.py --use_folds=True --model=tiny --pick=best" in printed

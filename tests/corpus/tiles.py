@@ -90,7 +90,11 @@ IMAGES: dict[str, Case] = {
     "to predict, broken link": (link_at(TEST_IMAGE, "gone"), PREDICT, f"cannot read {TEST_IMAGE}: No such file"),
     "to predict, last batch": (put(TEST_IMAGE, b""), (*PREDICT, "--batch_size=1"), f"{TEST_IMAGE} is empty"),
     "to predict, a line break": (move(TEST_IMAGE, "tgs/test/images/\n.png"), PREDICT, "tgs/test/images/ has a file na"),
-    "to predict, packed": (both(remove("tgs/test"), put("tgs/test.zip", b"")), PREDICT, "tgs/test.zip is packed"),
+    "to predict, packed": (
+        both(remove("tgs/test"), put("tgs/test.zip", b"")),
+        PREDICT,
+        "tgs/test.zip cannot be unpacked",
+    ),
     "to predict, none": (remove("tgs/test"), PREDICT, "no test/images and no .png in tgs"),
 }
 
