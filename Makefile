@@ -1,7 +1,7 @@
 # `make` lists what there is. Needs Python 3.11 to 3.13 with venv; Horovod also g++. Nothing here needs root.
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: help env dev browser compiler horovod demo test test-all lint clean
+.PHONY: help env dev browser compiler horovod demo test test-all lint docs clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -74,6 +74,9 @@ test-all: compiler dev browser horovod lint ## the slow ones too
 lint: dev ## ruff: rules and format
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+docs: env ## docs/flags.md, from the commands' own flags
+	$(PYTHON) -m docs.flags
 
 clean: ## what tools leave behind; never data, folds, weights, logs or submissions
 	rm -rf .pytest_cache .ruff_cache .hypothesis

@@ -2,12 +2,30 @@
 
 from models import make_model
 net = make_model("resnet34", size=128)      # (B, 128, 128, 1) -> logits (B, 128, 128, 1)
+
+`dir(models)` lists the names; docs/python.md shows them at work.
 """
 
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # read by Keras when it is first imported
 
-from models.unet import MODELS, make_model
+from data.public import public_names
+from models.unet import MODELS as MODELS  # with Keras, which data.command.load_tensorflow counts on
 
-__all__ = ["MODELS", "make_model"]
+__getattr__, __dir__, __all__ = public_names(
+    "models",
+    {
+        "unet": "MODELS Architecture make_model",
+        "blocks": "conv_bn_relu convolve normalise",
+        "losses": "LOSSES make_loss",
+        "learner": "Learner",
+        "ring": "Solo",
+        "validation": "validate",
+        "metrics": "points score",
+        "checkpoints": "load_model load_recipe save_weights",
+        "predictor": "Predictor",
+        "ensemble": "fold_files load_ensemble",
+        "evaluation": "Evaluation",
+    },
+)

@@ -106,7 +106,7 @@ def test_make_lists_its_targets():
     result = run("make")
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert listed == ["help", "env", "browser", "horovod", "demo", "test", "test-all", "lint", "clean"]
+    assert listed == ["help", "env", "browser", "horovod", "demo", "test", "test-all", "lint", "docs", "clean"]
 
 
 @pytest.fixture
