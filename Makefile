@@ -56,12 +56,14 @@ demo: env ## from nothing to a submission: sample data if data/tgs is empty, fol
 	$(PYTHON) tgs_preprocess.py --fold=5
 	$(PYTHON) tgs_train.py --data_path=folds/fold_0 $(DEMO_FLAGS)
 	$(PYTHON) tgs_train.py --data_path=folds/fold_1 $(DEMO_FLAGS)
+	$(PYTHON) tgs_predict.py --oof=True --model=tiny --allow_missing=True --report=True
 	$(PYTHON) tgs_predict.py --use_folds=True --model=tiny --allow_missing=True
 	$(PYTHON) tgs_predict.py --validate="$$(ls -t submission/*.csv | head -1)"
 	@echo
 	@echo "data         data/tgs/"
 	@echo "folds        folds/fold_0 ... fold_4, folds/folds.csv"
-	@echo "weights      weights/tiny/, each with a .json that tells how it was made"
+	@echo "weights      weights/tiny/, each with a .json that tells how it was made and the curves of its training"
+	@echo "report       weights/tiny/oof_best.html, for a browser: scores, curves, every validation tile"
 	@echo "logs         logs/tiny/: history.csv; $(VENV)/bin/tensorboard --logdir=logs"
 	@echo "submission   $$(ls -t submission/*.csv | head -1)"
 

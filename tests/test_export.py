@@ -54,7 +54,7 @@ PREDICTORS: dict[str, Callable[[], Predictor]] = {
     "resnets": lambda: Predictor([lively("resnet18", 64), lively("resnet34", 128)], tta=True, batch_size=3),
 }
 every_predictor = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "resnets")) for name in PREDICTORS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("resnets", "doubled"))) for name in PREDICTORS]
 )
 
 

@@ -190,6 +190,7 @@ def after_epochs(running: Job, count: int) -> None:
 # ---- SIGKILL -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(workspace):
     """SIGKILL in a write, then Ctrl-C in the middle of an epoch; twenty moments and more are in the next test."""
     whole = project(workspace / "whole", workspace)

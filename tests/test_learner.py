@@ -28,7 +28,7 @@ def make_learner(steps: int, **changes) -> Learner:
     return Learner(**flags | {"warmup_epochs": 0, "learning_rate": 5e-3, "ema_decay": 0.9} | changes)
 
 
-@pytest.mark.parametrize("mixed_precision", [False, True])
+@pytest.mark.parametrize("mixed_precision", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_learns_eight_tiles_by_heart(tiles, mixed_precision):
     """From tile through placing, network and back to the tile: a step that mixed any two up could not reach this."""
     steps = 60
@@ -99,6 +99,7 @@ def test_each_local_rank_takes_one_gpu(monkeypatch):
     assert grown == [("gpu:0", True), ("gpu:1", True)]
 
 
+@pytest.mark.slow
 def test_augmentation_depends_on_seed_and_step_only(tiles):
     (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
     losses = {}

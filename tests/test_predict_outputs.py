@@ -69,6 +69,7 @@ def test_probabilities_and_report_of_a_submission(work, submission):
         assert np.abs(cv2.imread(str(folder / f"{name}.png"), -1) / 255 - tile).max() < 0.5 / 255 + 1e-3
 
 
+@pytest.mark.slow
 def test_the_saved_flags_repeat_a_submission(work, submission):
     _, (_, flags) = run(work, *TILES)
     again = masks(run(work, f"--config={flags}")[1][0])
@@ -159,6 +160,7 @@ def test_evaluation_with_pictures_probabilities_and_report_again_and_again(work)
     assert "next: python tgs_predict.py --use_folds=True --model=tiny --pick=best" in printed
 
 
+@pytest.mark.slow
 def test_an_exported_ensemble_gives_the_same_masks(work, submission):
     import onnxruntime
 

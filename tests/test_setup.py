@@ -141,6 +141,7 @@ def test_demo_steps(checkout):
         "tgs_preprocess.py --fold=5",
         f"tgs_train.py --data_path=folds/fold_0 {flags}",
         f"tgs_train.py --data_path=folds/fold_1 {flags}",
+        "tgs_predict.py --oof=True --model=tiny --allow_missing=True --report=True",
         "tgs_predict.py --use_folds=True --model=tiny --allow_missing=True",
         "tgs_predict.py --validate=submission/a.csv",
     ]
