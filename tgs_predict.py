@@ -14,8 +14,6 @@ oof_<pick>.csv (a row a tile) and pictures. Beside each lies a .yaml with the fl
 """
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -72,12 +70,15 @@ def main(argv: list[str] | None = None):
     """Run the job the flags name; returns the path(s) written, the out-of-fold summary, or --validate's counts."""
     p = parser()
     args = p.parse_args(argv)
-    if args.model == "list":
-        return show_trained(args)
-    check_job(p, args)
+    if args.model != "list":
+        check_job(p, args)
     if args.validate is not None:
         return validate(args)
     load_tensorflow(verbose=args.verbose)
+    if args.model == "list":
+        from models.ensemble import list_trained
+
+        return print(list_trained(args.weights_path))
     if args.oof:
         return evaluate(args)
     if args.export is not None:
@@ -98,14 +99,6 @@ def check_job(p: Parser, args) -> None:
         for other in others:
             if getattr(args, job) and getattr(args, other):
                 p.error(f"--{other} does not go with --{job}")
-
-
-def show_trained(args) -> None:
-    """Print the models that have weights."""
-    load_tensorflow(verbose=args.verbose)
-    from models.ensemble import list_trained
-
-    print(list_trained(args.weights_path))
 
 
 def wrote(stem: Path, endings: list[str]) -> str:
@@ -151,6 +144,7 @@ def predict(args) -> Path:
     from data.kaggle import UNPACKED
     from data.probabilities import writing_probabilities
     from data.submission import reserved, tiles_to_predict, write_submission
+    from data.tiles import read_ahead
     from models.out_of_fold import masks_at
     from models.reports import report_submission
 
@@ -167,7 +161,7 @@ def predict(args) -> Path:
             place = f"{stem}{endings[-1]}"
             keep = stack.enter_context(writing_probabilities(place, args.probabilities, list(tiles)))
         with bar("predict", len(tiles)) as shown:
-            for ids, images in stream(tiles, args.batch_size):
+            for ids, images in read_ahead(tiles, args.batch_size):
                 probabilities = ensemble.predictor(images)
                 found = masks_at(probabilities, ensemble.threshold, ensemble.min_area)
                 masks |= zip(ids, map(rle.encode, found), strict=True)
@@ -189,32 +183,16 @@ def predict(args) -> Path:
     return Path(f"{stem}.csv")
 
 
-def stream(tiles: dict[str, Path], batch_size: int) -> Iterator[tuple[list[str], object]]:
-    """Yield ids and images uint8 (B, 101, 101), reading one batch ahead."""
-    from data.tiles import read_images
-
-    ids = list(tiles)
-    parts = [ids[k : k + batch_size] for k in range(0, len(ids), batch_size)]
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read_images, [tiles[name] for name in parts[0]])
-        for part, following in zip(parts, [*parts[1:], []], strict=True):
-            images = ahead.result()
-            if following:
-                ahead = pool.submit(read_images, [tiles[name] for name in following])
-            yield part, images
-
-
 # ---- sections ------------------------------------------------------------------------------------------------
 
 
 def predict_sections(args, paths: list[Path]) -> list[Path]:
     """Predict seismic sections by overlapping windows; writes of each its mask and a picture with the salt outlined."""
-    from data import png
     from data.errors import InputError
-    from data.files import replacing, write_text
+    from data.files import write_text
     from data.probabilities import write_section
     from data.rle import TILE
-    from data.sections import count_windows, outline, predict_section, read_section, salt_mask
+    from data.sections import count_windows, predict_section, read_section, salt_mask, write_pictures
     from data.submission import reserved
 
     if args.report:
@@ -238,12 +216,8 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
                     on_done=shown.update,
                 )
             mask = salt_mask(probabilities, ensemble.threshold, ensemble.min_area)
-            pictures = {"_mask.png": mask * 255, "_outlined.png": outline(section, mask)}
-            for ending, picture in pictures.items():
-                with replacing(f"{stem}{ending}") as temporary:
-                    temporary.write_bytes(png.encode(picture))
+            endings = [*write_pictures(stem, section, mask), ".yaml"]
             write_text(f"{stem}.yaml", config_text(args, SCRIPT))
-            endings = [*pictures, ".yaml"]
             if args.probabilities:
                 endings.append(f"_probabilities.{args.probabilities}")
                 write_section(f"{stem}{endings[-1]}", probabilities)
@@ -283,7 +257,9 @@ def evaluate(args) -> dict:
         report_evaluation(f"{stem}.html", evaluation, facts, figures)
     print(evaluation.text)
     print(wrote(stem, endings))
-    print(f"next: python tgs_predict.py --use_folds=True --model={args.model} --pick={args.pick}")
+    also = " --allow_missing=True" * args.allow_missing
+    also += "" if args.weights_path == "weights" else f" --weights_path={args.weights_path}"
+    print(f"next: python tgs_predict.py --use_folds=True --model={args.model} --pick={args.pick}{also}")
     return facts | evaluation.summary
 
 

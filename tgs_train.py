@@ -209,7 +209,7 @@ def next_command(args, recipe: dict) -> str:
     if missing:
         return (
             f"next: python tgs_predict.py --file_name={folder}/{recipe['fold']}_best.weights.h5, "
-            f"or train fold_{missing[0]} ({len(missing)} of {recipe['folds']} are missing)"
+            f"or train the {len(missing)} other folds: this command with --data_path={Path(args.data_path).parent}"
         )
     elsewhere = "" if args.weights_path == "weights" else f" --weights_path={args.weights_path}"
     return f"next: python tgs_predict.py --oof=True --model={args.model}{elsewhere}"

@@ -20,6 +20,7 @@ import pandas as pd
 from data import rle
 from data.errors import InputError
 from data.files import make_folder
+from data.progress import bar, counted
 from data.tiles import TileSet, check_is_file, is_id
 
 UNPACKED = Path("data/tgs")  # where zips are unpacked, under the current folder
@@ -279,5 +280,6 @@ def _is_there(member: zipfile.ZipInfo, path: Path) -> bool:
 
 def _extract(archive: zipfile.ZipFile, targets: dict[zipfile.ZipInfo, Path]) -> None:
     """Write members to their targets, checksums verified; threads would only wait for each other at files so small."""
-    for member, path in targets.items():
-        path.write_bytes(archive.read(member))  # reads its declared size at most
+    with bar("unpack", len(targets), "file") as shown:
+        for member, path in counted(targets.items(), shown):
+            path.write_bytes(archive.read(member))  # reads its declared size at most

@@ -251,6 +251,7 @@ def main(argv: list[str] | None = None) -> Path:
     if args.sheet:
         sample_sheet(args.path, args.sheet)
         print(f"drew {args.sheet}")
+    print(f"next: python tgs_preprocess.py --data_path={args.path}")
     return args.path
 
 

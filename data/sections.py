@@ -10,6 +10,7 @@ import numpy as np
 
 from data import png
 from data.errors import InputError
+from data.files import replacing
 from data.rle import TILE
 from data.tiles import check_is_file, read_png
 
@@ -206,3 +207,12 @@ def outline(section: np.ndarray, mask: np.ndarray) -> np.ndarray:
     for colour, width in (((0, 0, 0), 3), ((0, 200, 255), 1)):
         cv2.drawContours(picture, borders, -1, colour, width)
     return picture
+
+
+def write_pictures(stem: str | Path, section: np.ndarray, mask: np.ndarray) -> list[str]:
+    """Write the mask, 255 = salt, and the section with its salt outlined as PNGs; returns what their names end in."""
+    pictures = {"_mask.png": mask * 255, "_outlined.png": outline(section, mask)}
+    for ending, picture in pictures.items():
+        with replacing(f"{stem}{ending}") as temporary:
+            temporary.write_bytes(png.encode(picture))
+    return list(pictures)

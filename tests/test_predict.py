@@ -15,7 +15,7 @@ import pytest
 import tgs_predict
 import tgs_preprocess
 from data import rle
-from data.tiles import list_pngs, read_images
+from data.tiles import list_pngs, read_ahead, read_images
 from tests.scripts import run_here, run_script
 
 TINY = ("--model=tiny", "--data_path=tgs", "--threshold=0.3")
@@ -218,7 +218,7 @@ def test_tiles_are_read_one_batch_ahead_only(work, monkeypatch):
     monkeypatch.setattr(data.tiles, "read_images", lambda paths: read.append(len(paths)) or read_images(paths))
     tiles = list_pngs(work / "tgs/train/images")
     got = []
-    for number, (ids, images) in enumerate(tgs_predict.stream(tiles, 8), start=1):
+    for number, (ids, images) in enumerate(read_ahead(tiles, 8), start=1):
         assert len(read) <= number + 1
         assert images.shape == (len(ids), 101, 101)
         got += ids
