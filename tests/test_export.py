@@ -54,7 +54,7 @@ PREDICTORS: dict[str, Callable[[], Predictor]] = {
     "resnets": lambda: Predictor([lively("resnet18", 64), lively("resnet34", 128)], tta=True, batch_size=3),
 }
 every_predictor = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("resnets", "doubled"))) for name in PREDICTORS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "shrunk")) for name in PREDICTORS]
 )
 
 
@@ -126,7 +126,7 @@ assert not {"models", "data"} & set(sys.modules)
 
 
 def test_a_program_that_has_nothing_of_ours(exported):
-    path, expected = exported("ensemble")
+    path, expected = exported("shrunk")
     np.save(path / "tiles.npy", IMAGES)
     command = [sys.executable, "-I", "-c", ELSEWHERE]  # -I: imports neither from here nor from the folder it runs in
     done = subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=300, check=False)
@@ -194,6 +194,7 @@ def test_more_than_onnx_can_hold_is_refused(tmp_path, predictor, monkeypatch):
     assert names(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     """--export writes one line and is silent otherwise; the note is that of the weights."""
     save_weights(tmp_path / "fold_0_best.weights.h5", lively("tiny", 32)[0], RECIPE)

@@ -183,6 +183,7 @@ def test_processes_never_hold_a_folder_together(tmp_path):
 # ---- the commands ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_training_of_a_fold_says_who_holds_it_and_a_stale_lock_is_none(workspace):
     with job(workspace, "--epochs=1000") as first:
         after_epochs(first, 1)

@@ -69,7 +69,7 @@ def test_one_file_and_validation(work):
     assert sorted(work.rglob("*")) == before
 
 
-@pytest.mark.parametrize("weighting", ["equal", "score"])
+@pytest.mark.parametrize("weighting", [pytest.param("equal", marks=pytest.mark.slow), "score"])
 def test_folds_are_averaged(work, weighting):
     """The script's masks are those of the mean of the folds' probabilities, computed here one model at a time."""
     path, printed = predict(work, "--use_folds=True", f"--fold_weights={weighting}", "--tta=False", *TINY)

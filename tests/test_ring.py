@@ -67,6 +67,7 @@ def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
 
 
 @horovod
+@pytest.mark.slow
 def test_two_ranks_of_b_are_one_process_of_2b(workspace):
     """Without batch normalisation, weights agree within 1e-5, augmentation included.
 

@@ -229,6 +229,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out.splitlines() == [
         f"wrote 10 labelled and 3 test tiles, all generated, to {path}/",
         f"drew {sheet}",
+        f"next: python tgs_preprocess.py --data_path={path}",
     ]
     again = run(f"--path={path}")
     assert again.returncode == 2
