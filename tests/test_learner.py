@@ -80,7 +80,7 @@ def test_xla_computes_the_same(tiles):
     losses, probabilities = [], []
     for xla in (False, True):
         learner = make_learner(2, xla=xla, learning_rate=1e-3)
-        losses.append(learner.train_epoch([batch] * 2, 0, 0.5))
+        losses.append(learner.train_epoch([batch] * 2, 0, 0.5).loss)
         probabilities.append(learner.predictor(tiles.images))
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert np.allclose(*probabilities, atol=0.01)
