@@ -121,6 +121,7 @@ class Run:
         assert not list(self.weights.rglob(".*"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_at_any_byte_of_an_epoch(disk, model, tmp_path, capfd):
     """Epoch 3 is the best one; whatever of it is not written, what it had not yet replaced is whole."""
     at = Run(disk.path / "weights", tmp_path / "logs", model, scores=(0.2, 0.1))

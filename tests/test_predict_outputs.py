@@ -104,6 +104,7 @@ def test_a_section_of_tiles_side_by_side_has_their_masks(work, submission):
     assert ((blended > 0) != (whole > 0)).any()
 
 
+@pytest.mark.slow
 def test_a_folder_of_sections(work):
     (work / "lines").mkdir()
     for name, side in (("a", 101), ("b", 64), ("c", 150)):

@@ -134,13 +134,14 @@ def member(rank: int, of: int) -> int:
 
 
 @horovod
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rank", "signum", "said"),
     [
         (1, signal.SIGKILL, "process rank 1 with PID"),
-        pytest.param(0, signal.SIGKILL, "process rank 0 with PID", marks=pytest.mark.slow),
-        pytest.param(1, signal.SIGSTOP, "error: rank 1 (process", marks=pytest.mark.slow),
-        pytest.param(0, signal.SIGSTOP, "error: rank 0 (process", marks=pytest.mark.slow),
+        (0, signal.SIGKILL, "process rank 0 with PID"),
+        (1, signal.SIGSTOP, "error: rank 1 (process"),
+        (0, signal.SIGSTOP, "error: rank 0 (process"),
     ],
 )
 def test_a_killed_or_frozen_rank_ends_the_job_and_the_rerun_resumes(workspace, rank, signum, said):
