@@ -144,7 +144,7 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
         share = (LOVASZ_SHARE if epoch >= LOVASZ_START * args.epochs else 0.0) if args.use_lovasz else None
         try:
             with bar(title, tiles, "image") as shown:
-                numbers = {"score": f"{progress.last_score:.4f}", "lr": f"{learner.learning_rate:.1e}"}
+                numbers = {"score": f"{progress.last_score:.4f}", "lr": f"{learner.learning_rate(epoch):.1e}"}
                 on_step = partial(show_step, shown, tiles // len(batches), numbers)
                 trained = learner.train_epoch(batches.epoch(epoch), epoch, share, on_step)
             with bar(f"{title}, validation", len(fold.val)) as shown:
@@ -155,7 +155,7 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
             raise SharedError(f"{fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
 
         row = {"epoch": epoch + 1, "loss": trained.loss, "val_loss": result.loss, "val_score": result.score}
-        row["learning_rate"] = learner.learning_rate
+        row["learning_rate"] = learner.learning_rate(epoch + 1)
         best = progress.add(row, time.perf_counter() - began)
         recipe = make_recipe(args, fold, ring, progress)
         ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, trained))

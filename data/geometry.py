@@ -46,7 +46,7 @@ class Geometry:
     def place(self, images: tf.Tensor) -> tf.Tensor:
         """Normalise tiles, uint8 (B, 101, 101), and place them: float32 (B, S, S, 1)."""
         y, x = self._coordinates()
-        return normalise(_gather_bilinear(images, y[None], x[None]))[..., None]  # (B, S, S, 1)
+        return normalise(_bilinear(images, y[None], x[None]))[..., None]  # (B, S, S, 1)
 
     def to_tile(self, values: tf.Tensor) -> tf.Tensor:
         """Bring network outputs, float32 (B, S, S, 1), back to the tile: (B, 101, 101), averaging enlarged pixels."""
@@ -74,11 +74,11 @@ class Geometry:
         angle = turned * _between(draws[:, 4], -10 * math.pi / 180, 10 * math.pi / 180)
         scale = tf.exp(turned * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))
         y, x = self._coordinates(shift_y, shift_x, mirror, angle, scale)
-        masks = tf.cast(_gather(masks, tf.round(y), tf.round(x)), tf.float32)
-        return normalise(_gather_bilinear(images, y, x))[..., None], masks[..., None]
+        masks = tf.cast(_nearest(masks, y, x), tf.float32)
+        return normalise(_bilinear(images, y, x))[..., None], masks[..., None]
 
     def _coordinates(self, shift_y=0.0, shift_x=0.0, mirror=1.0, angle=0.0, scale=1.0) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tile coordinates (rows, columns) of the input's pixels, each ([B,] S, S); arguments are scalars or (B,)."""
+        """Tile coordinates 0..100 (rows, columns) of the input's pixels, each ([B,] S, S), from scalars or (B,)."""
         centre = self.offset + (self.inside - 1) / 2  # of the tile, in input pixels: flips and rotations turn about it
         shift_y, shift_x, mirror, angle, scale = (
             tf.convert_to_tensor(value, tf.float32)[..., None, None]
@@ -90,7 +90,7 @@ class Geometry:
         middle = (TILE - 1) / 2
         y = (tf.cos(angle) * dy + tf.sin(angle) * dx) * step + middle
         x = (tf.cos(angle) * dx - tf.sin(angle) * dy) * step * mirror + middle
-        return y, x
+        return _reflect(y), _reflect(x)
 
 
 def normalise(images: tf.Tensor) -> tf.Tensor:
@@ -102,28 +102,34 @@ def _between(draws: tf.Tensor, low: float, high: float) -> tf.Tensor:
     return low + (high - low) * draws
 
 
-def _gather(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Pixels of `tiles` (B, 101, 101) at whole coordinates (B or 1, S, S), reflected at the borders, edge once."""
-    period = 2 * (TILE - 1)
+def _reflect(line: tf.Tensor) -> tf.Tensor:
+    """Real coordinates brought into the tile, 0..100, by reflection at its border pixels, edge once."""
+    last = TILE - 1
+    return last - tf.abs(last - (line - 2 * last * tf.floor(line / (2 * last))))
 
-    def reflect(i: tf.Tensor) -> tf.Tensor:
-        return (TILE - 1) - tf.abs((TILE - 1) - tf.math.floormod(tf.cast(i, tf.int32), period))
 
-    index = reflect(y) * TILE + reflect(x)  # (B or 1, S, S)
+def _nearest(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """The pixels of `tiles` (B, 101, 101) nearest to coordinates (B or 1, S, S) in 0..100: (B, S, S)."""
+    return _gather(tiles, tf.cast(tf.round(y) * TILE + tf.round(x), tf.int32))
+
+
+def _bilinear(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Interpolated values of `tiles` (B, 101, 101) at coordinates (B or 1, S, S) in 0..100: float32 (B, S, S)."""
+    top, left = (tf.minimum(tf.floor(line), TILE - 2) for line in (y, x))  # each has a neighbour below and to the right
+    down, right = y - top, x - left
+    first = tf.cast(top * TILE + left, tf.int32)  # (B or 1, S, S)
+
+    def corner(dy: int, dx: int) -> tf.Tensor:
+        return tf.cast(_gather(tiles, first + (dy * TILE + dx)), tf.float32)
+
+    upper = corner(0, 0) + (corner(0, 1) - corner(0, 0)) * right
+    lower = corner(1, 0) + (corner(1, 1) - corner(1, 0)) * right
+    return upper + (lower - upper) * down
+
+
+def _gather(tiles: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """Pixels of `tiles` (B, 101, 101) by their numbers, row after row, (B or 1, S, S): (B, S, S)."""
     flat = tf.reshape(tiles, (-1, TILE * TILE))
     if index.shape[0] == 1:
         return tf.gather(flat, index[0], axis=1)
     return tf.gather(flat, index, batch_dims=1)
-
-
-def _gather_bilinear(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Interpolated values of `tiles` at real coordinates, float32 (B, S, S)."""
-    top, left = tf.floor(y), tf.floor(x)
-    down, right = y - top, x - left
-
-    def corner(dy: int, dx: int) -> tf.Tensor:
-        return tf.cast(_gather(tiles, top + dy, left + dx), tf.float32)
-
-    upper = corner(0, 0) * (1 - right) + corner(0, 1) * right
-    lower = corner(1, 0) * (1 - right) + corner(1, 1) * right
-    return upper * (1 - down) + lower * down

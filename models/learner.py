@@ -12,6 +12,7 @@ import tensorflow as tf
 from data.augmentation import Augmenter
 from data.geometry import Geometry
 from models.losses import make_loss
+from models.optimizer import AdamW
 from models.predictor import Predictor
 from models.pretrained import load_encoder
 from models.ring import Solo
@@ -75,17 +76,16 @@ class Learner:
             warmup_target=peak if warmup else None,
             warmup_steps=warmup,
         )
-        self.optimizer = keras.optimizers.AdamW(self.schedule, weight_decay=weight_decay)
-        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(self.net.trainable_variables)
+        weights = [v.value for v in self.net.trainable_variables]
+        optimizer = AdamW(weights, self.schedule, weight_decay=weight_decay)
 
-        self.variables = [v.value for v in (*self.net.variables, *self.ema.variables, *self.optimizer.variables)]
+        self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *optimizer.variables]
         self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
         self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=xla)
         self._step = TrainingStep(
             model=self.net,
             ema=self.ema,
-            optimizer=self.optimizer,
+            optimizer=optimizer,
             loss=make_loss(loss),
             augment=Augmenter(geometry, augment),
             ring=ring,
@@ -94,10 +94,9 @@ class Learner:
             xla=xla,
         )
 
-    @property
-    def learning_rate(self) -> float:
-        """The optimizer's rate at the step it has come to."""
-        return float(self.schedule(self.optimizer.iterations))
+    def learning_rate(self, epoch: int) -> float:
+        """AdamW's rate at the start of `epoch`, counted from 0."""
+        return float(self.schedule(epoch * self._steps))
 
     def train_epoch(
         self,
@@ -117,7 +116,6 @@ class Learner:
             FloatingPointError: the loss was not finite; says at which step. All ranks raise it.
         """
         first = epoch * self._steps
-        self.optimizer.iterations.assign(first)  # the batch size may have changed since the epochs before
         share = None if lovasz_share is None else tf.constant(lovasz_share)
         losses, clock = [], [time.perf_counter()]
         for k, (images, masks) in enumerate(batches):

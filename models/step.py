@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from data.augmentation import Augmenter
 from models.losses import Loss, lovasz_symmetric
+from models.optimizer import AdamW
 from models.ring import Solo
 
 
@@ -20,7 +21,7 @@ class TrainingStep:
         *,
         model: keras.Model,
         ema: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: AdamW,
         loss: Loss,
         augment: Augmenter,
         ring: Solo,
@@ -67,7 +68,7 @@ class TrainingStep:
         return loss, tape.gradient(loss, self._weights)
 
     def _apply_gradients(self, gradients, step):
-        self._optimizer.apply(gradients, self._model.trainable_variables)
+        self._optimizer.apply(gradients, step)
         done = tf.cast(step, tf.float32)
         decay = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
         for average, value in self._followed:

@@ -8,7 +8,7 @@ import keras
 from keras import KerasTensor, layers
 
 from data.errors import InputError
-from models.blocks import conv_bn_relu
+from models.blocks import conv_bn_relu, up_conv_bn_relu
 from models.encoders import Features, resnet, tiny
 
 
@@ -56,9 +56,9 @@ def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> 
     try:
         image = keras.Input((size, size, 1), name="image")
         x = _unet_decoder(architecture.encoder(image), architecture.decoder)
-        # A quarter of the pixels is salt: start from its log-odds. float32, since the losses are.
-        bias = keras.initializers.Constant(-1.1)
-        logits = layers.Conv2D(1, 3, padding="same", bias_initializer=bias, dtype="float32", name="logits")(x)
+        # A quarter of the pixels is salt: start from its log-odds.
+        x = layers.Conv2D(1, 3, padding="same", bias_initializer=keras.initializers.Constant(-1.1), name="logits")(x)
+        logits = layers.Activation("linear", dtype="float32", name="float32")(x)  # the losses' type
     finally:
         keras.config.set_dtype_policy(policy)
     return keras.Model(image, logits, name=name)
@@ -69,9 +69,6 @@ def _unet_decoder(features: Features, channels: tuple[int, ...]) -> KerasTensor:
     x = features[32]
     for stride, filters in zip((16, 8, 4, 2, 1), channels, strict=True):
         name = f"decoder.stride{stride}"
-        x = layers.UpSampling2D(2, name=f"{name}.up")(x)
-        if stride in features:
-            x = layers.Concatenate(name=f"{name}.cat")([x, features[stride]])
-        x = conv_bn_relu(x, filters, conv=f"{name}.conv1", bn=f"{name}.bn1")
+        x = up_conv_bn_relu(x, features.get(stride), filters, conv=f"{name}.conv1", bn=f"{name}.bn1")
         x = conv_bn_relu(x, filters, conv=f"{name}.conv2", bn=f"{name}.bn2")
     return x
