@@ -1,12 +1,12 @@
 # `make` lists what there is. Needs Python 3.11 to 3.13 with venv; Horovod also g++. Nothing here needs root.
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: help env dev browser compiler horovod demo test test-all lint docs clean
+.PHONY: help env dev browser compiler horovod demo test test-all bench peer lint docs clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 override GPU := $(filter 1,$(GPU))# GPU=1: TensorFlow's CUDA packages (env) and an NCCL build (horovod)
-ARGS ?=# further arguments of pytest: make test ARGS='-k rle -x'
+ARGS ?=# further arguments of pytest or the benchmark: make test ARGS='-k rle -x', make bench ARGS=--only=infer
 
 DEMO_EPOCHS ?= 10
 DEMO_SIZE ?= 64
@@ -15,7 +15,7 @@ DEMO_FLAGS ?= --model=tiny --epochs=$(DEMO_EPOCHS) --target_size=$(DEMO_SIZE)
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 # $(call install,FILE,MORE): install FILE's packages, unless this very text of it was installed before
-STAMP = $(VENV)/$(1)$(if $(GPU),.gpu)
+STAMP = $(VENV)/$(notdir $(1))$(if $(GPU),.gpu)
 install = cmp -s $(1) $(STAMP) || { echo "installing $(1) into $(VENV), a few minutes the first time" && \
 	$(PYTHON) -m pip install -q --disable-pip-version-check -r $(1) $(2) && cp $(1) $(STAMP); }
 
@@ -73,6 +73,13 @@ test: compiler dev browser horovod lint ## every test but the slow ones, after e
 test-all: compiler dev browser horovod lint ## the slow ones too
 	$(PYTHON) -m pytest -m "" $(ARGS)
 
+bench: env ## speed, beside the peer's; GPU=1 on a GPU: 10 to 15 minutes, the first time also 5.5 GB of PyTorch
+	@$(MAKE) -s peer VENV=benchmarks/.venv
+	$(PYTHON) -m benchmarks.run $(ARGS)
+
+peer: $(PYTHON) # the peer's packages, in an environment of their own: VENV is theirs
+	@$(call install,benchmarks/requirements-peer.txt)
+
 lint: dev ## ruff: rules and format
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -82,4 +89,4 @@ docs: env ## docs/flags.md, from the commands' own flags
 
 clean: ## what tools leave behind; never data, folds, weights, logs or submissions
 	rm -rf .pytest_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path '*/.venv/*' -prune -exec rm -rf {} +

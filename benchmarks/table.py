@@ -37,10 +37,10 @@ class Row:
         return self.median >= self.target if self.at_least else self.median <= self.target
 
 
-def ratio(what: str, ours: Row, peer: Row, target: float | None = None) -> Row:
+def ratio(what: str, ours: Row, peer: Row, target: float | None = None, note: str = "") -> Row:
     """Ours over the peer's, round by round: the machine's speed drifts, and the two of one round share it."""
     values = [a / b for a, b in zip(ours.values, peer.values, strict=True)]
-    return Row(what, "x", values, target, at_least=True, note=f"{ours.what} / {peer.what}")
+    return Row(what, "x", values, target, at_least=True, note=note or f"{ours.what} / {peer.what}")
 
 
 def text(rows: Sequence[Row]) -> str:

@@ -1,0 +1,174 @@
+"""Ours beside the peer: the same work in turn, round by round, so that the machine's moods meet both alike.
+
+Ours is training and prediction as the commands do them, the peer segmentation_models_pytorch with the same encoder,
+image size, batch and precision, in every configuration that suits the device; the ratio is to the fastest one. In
+training ours does more: it places and augments uint8 tiles and keeps the weights' moving average, while the peer's
+input lies ready on the device. In prediction both go from uint8 tiles to float32 probabilities, in the host's memory.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.table import Row, ratio
+from data.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK, STEPS = 1.5, 3  # a round's block is this many seconds and steps, at least: a GPU's single steps tell nothing
+
+EAGER = {f"eager {layout}": {"layout": layout} for layout in ("contiguous", "channels_last")}
+COMPILED = {f"compile {mode}": {"layout": "channels_last", "compile": mode} for mode in ("default", "reduce-overhead")}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison: a job ("train" or "infer"), a precision, images a step, the ratio and seconds wanted."""
+
+    job: str
+    mode: str
+    batch: int
+    ratio: float | None = None
+    first_step: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.job}-{self.mode}-{self.batch}"
+
+
+GPU = (
+    Cell("train", "bfloat16", 16, ratio=1.1, first_step=45),
+    Cell("train", "bfloat16", 64, ratio=1.3, first_step=45),
+    Cell("train", "bfloat16", 256, ratio=1.3, first_step=45),
+    Cell("train", "float32", 64),
+    Cell("infer", "bfloat16", 256, ratio=1.3),
+)
+CPU = (
+    Cell("train", "float32", 16, ratio=1.0),
+    Cell("train", "bfloat16", 16, ratio=1.0),
+    Cell("infer", "float32", 64),
+    Cell("infer", "bfloat16", 64),
+)
+TINY = (Cell("train", "bfloat16", 2), Cell("infer", "float32", 2))
+
+
+class WorkerError(RuntimeError):
+    """A worker could not do what it was asked for."""
+
+
+class Worker:
+    """A process that serves the requests of worker.py; it ends with the `with` block."""
+
+    def __init__(self, python: str | Path, module: str):
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by __exit__
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [str(python), "-m", module], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
+        )
+
+    def ask(self, what: str, **request) -> dict:
+        """The answer to a request; WorkerError when it failed, or the process ended over it."""
+        try:
+            print(json.dumps({"ask": what} | request), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._errors.seek(0)
+            last = (self._errors.read().strip() or f"exit status {self._process.wait()}").splitlines()[-1]
+            raise WorkerError(f"the worker ended: {last}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, kind, *exception) -> None:
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        if kind is WorkerError:  # a defect: whatever it has to say
+            self._errors.seek(0)
+            sys.stderr.write(self._errors.read())
+        self._errors.close()
+
+
+class Contender:
+    """One side of a comparison, in one configuration, ready to run; `speeds`, images/s, gets a value a round."""
+
+    def __init__(self, name: str, worker: Worker, cell: Cell, settings: dict[str, object]):
+        self.name, self.speeds, self._worker, self._batch = name, [], worker, cell.batch
+        settings = settings | {"job": cell.job, "mode": cell.mode, "batch": cell.batch}
+        self.first = worker.ask("start", name=name, **settings)["seconds"]
+        print(f"{cell}, {name}: first step done after {self.first:.1f} s", flush=True)
+        self._steps = max(STEPS, math.ceil(BLOCK / self._seconds(1)))
+
+    def round(self) -> None:
+        """Run one block."""
+        self.speeds.append(self._steps * self._batch / self._seconds(self._steps))
+
+    def _seconds(self, steps: int) -> float:
+        return self._worker.ask("run", name=self.name, steps=steps)["seconds"]
+
+
+def compare(cell: Cell, *, peer: Path | None, rounds: int, compile: bool, tiny: bool) -> list[Row]:
+    """Measure one cell in fresh processes, one for ours and one for the peer, with `peer` as its interpreter."""
+    size = 64 if tiny else 128
+    network = {"model": "tiny" if tiny else "resnet34", "size": size}
+    peers_network = {"model": "resnet18" if tiny else "resnet34", "size": size}
+    with ExitStack() as stack:
+        worker = stack.enter_context(Worker(sys.executable, "benchmarks.ours"))
+        contenders = [Contender("ours", worker, cell, network)]
+        if peer:
+            worker = stack.enter_context(Worker(peer, "benchmarks.peer"))
+            for name, settings in (EAGER | (COMPILED if compile else {})).items():
+                try:
+                    contenders.append(Contender(f"peer {name}", worker, cell, peers_network | settings))
+                except WorkerError as error:
+                    print(f"{cell}, peer {name}: left out, {str(error).splitlines()[0]}", flush=True)
+        for k in range(rounds):
+            for contender in contenders[:: -1 if k % 2 else 1]:
+                contender.round()
+            latest = ", ".join(f"{c.name} {c.speeds[-1]:.1f}" for c in contenders)
+            print(f"{cell}, round {k + 1}/{rounds}, images/s: {latest}", flush=True)
+    return table(cell, contenders)
+
+
+def table(cell: Cell, contenders: Sequence[Contender]) -> list[Row]:
+    """A row for each contender's speed, one for the ratio to the fastest peer, one for our first step."""
+    what = f"{cell.job}, {cell.mode}, batch {cell.batch}"
+    rows = []
+    for c in contenders:
+        rows.append(Row(f"{what}: {c.name}", "images/s", c.speeds, note=f"first step done after {c.first:.1f} s"))
+    ours, *peers = rows
+    if peers:
+        best = max(peers, key=lambda row: row.median)
+        rows.append(ratio(f"{what}: ours / fastest peer", ours, best, cell.ratio, note=best.what.split(": ")[1]))
+    note = "network built and compiled, one step done"
+    rows.append(Row(f"{what}: our first step", "s", [contenders[0].first], cell.first_step, note=note))
+    return rows
+
+
+def peer_facts(peer: Path, gpu: bool) -> dict:
+    """What the peer's environment holds; InputError unless it works, on the same kind of device as ours."""
+    if not peer.is_file():
+        raise InputError(f"no peer at {peer}; `make bench` installs it, --peer=none measures ours alone")
+    with Worker(peer, "benchmarks.peer") as worker:
+        try:
+            facts = worker.ask("facts")
+        except WorkerError as error:
+            raise InputError(f"{peer} cannot run the peer, {error}; `make bench` installs it") from None
+    if gpu != (facts["device"] != "CPU"):
+        raise InputError(f"TensorFlow {'has a GPU' if gpu else 'has no GPU'}, the peer's device is {facts['device']}")
+    return facts

@@ -1,0 +1,78 @@
+"""How fast training and prediction are, beside the peer's: a table, and the same as JSON for the record.
+
+make bench                                      # both environments, then everything, on the CPU
+make bench GPU=1                                # the same on a GPU
+make bench ARGS=--only=train                    # what begins so; --only=list shows what there is
+python -m benchmarks.run --peer=none            # ours alone
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from data.command import load_tensorflow, run
+from data.errors import InputError
+from data.flags import Parser, number
+
+
+def parser() -> Parser:
+    p = Parser(__doc__)
+    p.group("what is measured")
+    p.option("only", "", "the parts whose names begin so; list: shows them", metavar="NAME")
+    p.option("rounds", 5, "values of each row", type=number(int, 1, 1000), metavar="N")
+    p.option("peer", "benchmarks/.venv/bin/python", "the peer's interpreter, or none", metavar="PATH")
+    p.flag("compile", None, "the peer through torch.compile as well (default: on a GPU)")
+    p.flag("tiny", False, "small networks, to try the benchmark itself (default: False)")
+    p.option("results_path", "benchmarks/results", "where the JSON goes", metavar="PATH")
+    return p
+
+
+def main(argv: list[str] | None = None) -> Path | None:
+    """Measure, print the table, write the JSON; returns its path."""
+    args = parser().parse_args(argv)
+    load_tensorflow(verbose=args.verbose)
+    from benchmarks import contest, machine, table
+    from data.files import make_folder
+
+    gpu = machine.has_gpu()
+    compile = gpu if args.compile is None else args.compile
+    peer = None if args.peer == "none" else Path(args.peer).absolute()
+    parts = {name: part for name, part in list_parts(gpu, peer, compile, args).items() if name.startswith(args.only)}
+    if args.only == "list":
+        print("\n".join(list_parts(gpu, peer, compile, args)))
+        return None
+    if not parts:
+        raise InputError(f"no part's name begins with '{args.only}'; --only=list shows them")
+    folder = make_folder(args.results_path)
+    facts = {"command": command(args), **machine.facts()}
+    if peer:
+        facts["peer"] = contest.peer_facts(peer, gpu)
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
+
+    rows = [row for part in parts.values() for row in part()]
+    print("", table.text(rows), "", sep="\n")
+    path = folder / f"{'gpu' if gpu else 'cpu'}_{datetime.now():%Y%m%d-%H%M%S}.json"
+    table.write(path, rows, facts)
+    print(f"wrote {path}")
+    return path
+
+
+def list_parts(gpu: bool, peer: Path | None, compile: bool, args) -> dict[str, Callable[[], list]]:
+    """The parts by name; each measures when called and returns its rows."""
+    from benchmarks import contest
+
+    cells = contest.TINY if args.tiny else contest.GPU if gpu else contest.CPU
+    compare = partial(contest.compare, peer=peer, rounds=args.rounds, compile=compile, tiny=args.tiny)
+    return {str(cell): partial(compare, cell) for cell in cells}
+
+
+def command(args) -> str:
+    """The command that repeats this run, less its paths."""
+    given = {name: value for name, value in vars(args).items() if value != parser().get_default(name)}
+    given = {k: v for k, v in given.items() if k not in ("config", "results_path") and (k != "peer" or v == "none")}
+    return " ".join(["python -m benchmarks.run", *(f"--{name}={value}" for name, value in given.items())])
+
+
+if __name__ == "__main__":
+    run(main)
