@@ -11,15 +11,18 @@ import math
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import machine
 from benchmarks.table import Row, ratio
 from data.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
+PEER = "benchmarks/.venv/bin/python"  # where `make bench` puts the peer's interpreter
 BLOCK, STEPS = 1.5, 3  # a round's block is this many seconds and steps, at least: a GPU's single steps tell nothing
 
 EAGER = {f"eager {layout}": {"layout": layout} for layout in ("contiguous", "channels_last")}
@@ -86,6 +89,11 @@ class Worker:
             raise WorkerError(answer["error"])
         return answer
 
+    @property
+    def busy_seconds(self) -> float:
+        """Processor time it has taken so far."""
+        return machine.busy_seconds(self._process.pid)
+
     def __enter__(self) -> "Worker":
         return self
 
@@ -128,25 +136,33 @@ def compare(cell: Cell, *, peer: Path | None, rounds: int, compile: bool, tiny: 
     network = {"model": "tiny" if tiny else "resnet34", "size": size}
     peers_network = {"model": "resnet18" if tiny else "resnet34", "size": size}
     with ExitStack() as stack:
-        worker = stack.enter_context(Worker(sys.executable, "benchmarks.ours"))
-        contenders = [Contender("ours", worker, cell, network)]
+        workers = [stack.enter_context(Worker(sys.executable, "benchmarks.ours"))]
+        contenders = [Contender("ours", workers[0], cell, network)]
         if peer:
-            worker = stack.enter_context(Worker(peer, "benchmarks.peer"))
+            workers.append(stack.enter_context(Worker(peer, "benchmarks.peer")))
             for name, settings in (EAGER | (COMPILED if compile else {})).items():
                 try:
-                    contenders.append(Contender(f"peer {name}", worker, cell, peers_network | settings))
+                    contenders.append(Contender(f"peer {name}", workers[1], cell, peers_network | settings))
                 except WorkerError as error:
                     print(f"{cell}, peer {name}: left out, {str(error).splitlines()[0]}", flush=True)
+        others = []
         for k in range(rounds):
+            started, before = time.perf_counter(), others_seconds(workers)
             for contender in contenders[:: -1 if k % 2 else 1]:
                 contender.round()
+            others.append((others_seconds(workers) - before) / (time.perf_counter() - started))
             latest = ", ".join(f"{c.name} {c.speeds[-1]:.1f}" for c in contenders)
-            print(f"{cell}, round {k + 1}/{rounds}, images/s: {latest}", flush=True)
-    return table(cell, contenders)
+            print(f"{cell}, round {k + 1}/{rounds}, images/s: {latest}; others: {others[-1]:.2f} cores", flush=True)
+    return table(cell, contenders, others)
 
 
-def table(cell: Cell, contenders: Sequence[Contender]) -> list[Row]:
-    """A row for each contender's speed, one for the ratio to the fastest peer, one for our first step."""
+def others_seconds(workers: Sequence[Worker]) -> float:
+    """Processor time that all but the workers have taken of the machine so far: what disturbs a measurement."""
+    return machine.busy_seconds() - sum(worker.busy_seconds for worker in workers)
+
+
+def table(cell: Cell, contenders: Sequence[Contender], others: Sequence[float]) -> list[Row]:
+    """A row for each contender's speed, for the ratio to the fastest peer, our first step, and what disturbed them."""
     what = f"{cell.job}, {cell.mode}, batch {cell.batch}"
     rows = []
     for c in contenders:
@@ -157,6 +173,7 @@ def table(cell: Cell, contenders: Sequence[Contender]) -> list[Row]:
         rows.append(ratio(f"{what}: ours / fastest peer", ours, best, cell.ratio, note=best.what.split(": ")[1]))
     note = "network built and compiled, one step done"
     rows.append(Row(f"{what}: our first step", "s", [contenders[0].first], cell.first_step, note=note))
+    rows.append(Row(f"{what}: taken by other processes", "cores", others, note="near 0, or the rest is worth little"))
     return rows
 
 

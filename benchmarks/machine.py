@@ -38,6 +38,16 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def busy_seconds(pid: int | None = None) -> float:
+    """Processor time taken so far by a process, or by all of the machine's, and by others than this virtual machine."""
+    if pid:
+        ticks = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[11:13]
+    else:
+        user, nice, system, _idle, _iowait, *rest = _read("/proc/stat").split("\n")[0].split()[1:9]
+        ticks = [user, nice, system, *rest]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
 def _read(path: str) -> str:
     """A file's text; "" where there is none."""
     return Path(path).read_text() if Path(path).exists() else ""

@@ -9,11 +9,16 @@ python -m benchmarks.run --peer=none            # ours alone
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.contest import PEER
 from data.command import load_tensorflow, run
 from data.errors import InputError
 from data.flags import Parser, number
+
+OTHERS = ("host", "floor")  # modules beside this one with rows(rounds, tiny) -> list[Row]
 
 
 def parser() -> Parser:
@@ -21,7 +26,7 @@ def parser() -> Parser:
     p.group("what is measured")
     p.option("only", "", "the parts whose names begin so; list: shows them", metavar="NAME")
     p.option("rounds", 5, "values of each row", type=number(int, 1, 1000), metavar="N")
-    p.option("peer", "benchmarks/.venv/bin/python", "the peer's interpreter, or none", metavar="PATH")
+    p.option("peer", PEER, "the peer's interpreter, or none", metavar="PATH")
     p.flag("compile", None, "the peer through torch.compile as well (default: on a GPU)")
     p.flag("tiny", False, "small networks, to try the benchmark itself (default: False)")
     p.option("results_path", "benchmarks/results", "where the JSON goes", metavar="PATH")
@@ -38,16 +43,17 @@ def main(argv: list[str] | None = None) -> Path | None:
     gpu = machine.has_gpu()
     compile = gpu if args.compile is None else args.compile
     peer = None if args.peer == "none" else Path(args.peer).absolute()
-    parts = {name: part for name, part in list_parts(gpu, peer, compile, args).items() if name.startswith(args.only)}
+    parts = list_parts(gpu, peer, compile, args)
     if args.only == "list":
-        print("\n".join(list_parts(gpu, peer, compile, args)))
+        print("\n".join(parts))
         return None
+    parts = {name: part for name, part in parts.items() if name.startswith(args.only)}
     if not parts:
         raise InputError(f"no part's name begins with '{args.only}'; --only=list shows them")
-    folder = make_folder(args.results_path)
     facts = {"command": command(args), **machine.facts()}
     if peer:
         facts["peer"] = contest.peer_facts(peer, gpu)
+    folder = make_folder(args.results_path)
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
 
     rows = [row for part in parts.values() for row in part()]
@@ -64,7 +70,11 @@ def list_parts(gpu: bool, peer: Path | None, compile: bool, args) -> dict[str, C
 
     cells = contest.TINY if args.tiny else contest.GPU if gpu else contest.CPU
     compare = partial(contest.compare, peer=peer, rounds=args.rounds, compile=compile, tiny=args.tiny)
-    return {str(cell): partial(compare, cell) for cell in cells}
+    parts = {str(cell): partial(compare, cell) for cell in cells}
+    for name in OTHERS:
+        if find_spec(f"benchmarks.{name}"):
+            parts[name] = partial(import_module(f"benchmarks.{name}").rows, args.rounds, args.tiny)
+    return parts
 
 
 def command(args) -> str:

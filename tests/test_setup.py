@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ["install_horovod.sh", "train_multi_gpu_ring.sh", "train_ring.sbatch", ".ci/run"]
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
+PEER = "benchmarks/requirements-peer.txt"
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -106,7 +107,7 @@ def test_make_lists_its_targets():
     result = run("make")
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert listed == ["help", "env", "browser", "horovod", "demo", "test", "test-all", "lint", "docs", "clean"]
+    assert " ".join(listed) == "help env browser horovod demo test test-all bench lint docs clean"
 
 
 @pytest.fixture
@@ -115,6 +116,8 @@ def checkout(tmp_path):
     for name in ["Makefile", *REQUIREMENTS]:
         shutil.copy(ROOT / name, tmp_path)
     program(tmp_path / ".venv/bin/python", 'if [ "$1" != -c ]; then echo "$@" >>calls; fi')
+    program(tmp_path / "benchmarks/.venv/bin/python", 'if [ "$1" != -c ]; then echo "peer $@" >>calls; fi')
+    shutil.copy(ROOT / PEER, tmp_path / PEER)
     program(tmp_path / "install_horovod.sh", 'echo "horovod ${HVD_GPU:-cpu} $PYTHON" >>calls')
     (tmp_path / "submission").mkdir()
     (tmp_path / "submission" / "a.csv").touch()
@@ -162,6 +165,20 @@ def test_environment_is_installed_again_only_when_requirements_change(checkout):
     assert make(checkout, "env", "GPU=1") == [f"{install} tensorflow[and-cuda]"]
     (checkout / "requirements.txt").write_text("numpy<3\n")
     assert make(checkout, "env") == [install]
+
+
+@needs_make
+def test_bench_installs_the_peer_once_in_an_environment_of_its_own(checkout):
+    pip = "-m pip install -q --disable-pip-version-check -r"
+    assert make(checkout, "bench", "ARGS=--only=train") == [
+        f"{pip} requirements.txt",
+        f"peer {pip} {PEER}",
+        "-m benchmarks.run --only=train",
+    ]
+    assert make(checkout, "bench") == ["-m benchmarks.run "]
+    (checkout / "benchmarks/.venv/__pycache__").mkdir()
+    make(checkout, "clean")
+    assert (checkout / "benchmarks/.venv/__pycache__").exists()
 
 
 @needs_make
@@ -227,7 +244,7 @@ def test_clean_keeps_results(checkout):
 
 
 # ---- requirements ------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", REQUIREMENTS)
+@pytest.mark.parametrize("name", [*REQUIREMENTS, PEER])
 def test_requirements_have_lower_and_upper_bounds(name):
     lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
     requirements = [Requirement(line) for line in lines if line]
