@@ -73,7 +73,7 @@ test: compiler dev browser horovod lint ## every test but the slow ones, after e
 test-all: compiler dev browser horovod lint ## the slow ones too
 	$(PYTHON) -m pytest -m "" $(ARGS)
 
-bench: env ## speed, beside the peer's; GPU=1 on a GPU: 10 to 15 minutes, the first time also 5.5 GB of PyTorch
+bench: env ## speed beside the peer's: 10 minutes on two cores, at first 5.5 GB of PyTorch too; GPU=1 on a GPU
 	@$(MAKE) -s peer VENV=benchmarks/.venv
 	$(PYTHON) -m benchmarks.run $(ARGS)
 

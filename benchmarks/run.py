@@ -51,16 +51,16 @@ def main(argv: list[str] | None = None) -> Path | None:
     if not parts:
         raise InputError(f"no part's name begins with '{args.only}'; --only=list shows them")
     facts = {"command": command(args), **machine.facts()}
-    if peer:
+    if peer and not parts.keys() <= set(OTHERS):
         facts["peer"] = contest.peer_facts(peer, gpu)
-    folder = make_folder(args.results_path)
+    path = make_folder(args.results_path) / f"{'gpu' if gpu else 'cpu'}_{datetime.now():%Y%m%d-%H%M%S}.json"
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
 
-    rows = [row for part in parts.values() for row in part()]
-    print("", table.text(rows), "", sep="\n")
-    path = folder / f"{'gpu' if gpu else 'cpu'}_{datetime.now():%Y%m%d-%H%M%S}.json"
-    table.write(path, rows, facts)
-    print(f"wrote {path}")
+    rows = []
+    for part in parts.values():
+        rows += part()
+        table.write(path, rows, facts)  # after each: what a run that is cut short has measured is kept
+    print("", table.text(rows), "", f"wrote {path}", sep="\n")
     return path
 
 

@@ -12,6 +12,7 @@ from benchmarks import contest, table
 from benchmarks.contest import Cell, Contender, Worker, WorkerError
 from benchmarks.run import command, main, parser
 from benchmarks.table import Row, number, ratio
+from data.errors import InputError
 from tests.scripts import ROOT, error_line, refused, run_here
 
 PEER = ROOT / contest.PEER
@@ -197,6 +198,17 @@ def test_ours_beside_the_peer(tmp_path):
 def test_refuses_in_one_line(tmp_path, flags, said):
     assert said in error_line(run_here(main, *flags, cwd=tmp_path))
     assert not list(tmp_path.glob("*/*.json"))
+
+
+def test_a_run_cut_short_keeps_what_it_measured(tmp_path, monkeypatch):
+    def refuse():
+        raise InputError("the second part")
+
+    parts = {"host": lambda: [Row("a", "s", [1])], "floor": refuse}
+    monkeypatch.setattr("benchmarks.run.list_parts", lambda *_: parts)
+    assert error_line(run_here(main, cwd=tmp_path)) == "the second part"  # no peer here, which neither part asks for
+    (path,) = tmp_path.glob("benchmarks/results/*.json")
+    assert [row["what"] for row in json.loads(path.read_text())["rows"]] == ["a"]
 
 
 def test_lists_its_parts(tmp_path):

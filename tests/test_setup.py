@@ -175,7 +175,7 @@ def test_bench_installs_the_peer_once_in_an_environment_of_its_own(checkout):
         f"peer {pip} {PEER}",
         "-m benchmarks.run --only=train",
     ]
-    assert make(checkout, "bench") == ["-m benchmarks.run "]
+    assert make(checkout, "bench") == ["-m benchmarks.run"]
     (checkout / "benchmarks/.venv/__pycache__").mkdir()
     make(checkout, "clean")
     assert (checkout / "benchmarks/.venv/__pycache__").exists()
