@@ -1,6 +1,7 @@
 """The benchmark itself: its arithmetic, its workers, its command; what it measures is nobody's test."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contest, table
+from benchmarks import contest, machine, table
 from benchmarks.contest import Cell, Contender, Worker, WorkerError
 from benchmarks.run import command, main, parser
 from benchmarks.table import Row, number, ratio
@@ -128,6 +129,7 @@ def test_what_others_take_of_the_processor(sleeper):
             pass
         assert contest.others_seconds([worker]) - before > 0.3
         assert worker.busy_seconds - mine < 0.1
+    assert machine.busy_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.1)
 
 
 def test_workers_import_nothing_of_each_other():
