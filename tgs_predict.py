@@ -15,6 +15,7 @@ oof_<pick>.csv (a row a tile) and pictures. Beside each lies a .yaml with the fl
 
 import os
 from contextlib import ExitStack
+from itertools import tee
 from pathlib import Path
 
 from data.command import load_tensorflow, run
@@ -161,10 +162,11 @@ def predict(args) -> Path:
             place = f"{stem}{endings[-1]}"
             keep = stack.enter_context(writing_probabilities(place, args.probabilities, list(tiles)))
         with bar("predict", len(tiles)) as shown:
-            for ids, images in read_ahead(tiles, args.batch_size):
-                probabilities = ensemble.predictor(images)
-                found = masks_at(probabilities, ensemble.threshold, ensemble.min_area)
-                masks |= zip(ids, map(rle.encode, found), strict=True)
+            batches, fed = tee(read_ahead(tiles, args.batch_size))
+            found = ensemble.predictor.each(images for _, images in fed)
+            for (ids, images), probabilities in zip(batches, found, strict=True):
+                decided = masks_at(probabilities, ensemble.threshold, ensemble.min_area)
+                masks |= zip(ids, map(rle.encode, decided), strict=True)
                 if keep:
                     keep(probabilities)
                 if args.report:

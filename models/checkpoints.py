@@ -50,23 +50,28 @@ class _Memory(io.BytesIO):
         return f"memory{ENDING}"
 
 
-def save_weights(path: str | Path, model: keras.Model, recipe: dict) -> None:
-    """Write a model's weights and, beside them, their recipe.
+def save_weights(paths: str | Path | Sequence[Path], model: keras.Model, recipe: dict) -> None:
+    """Write a model's weights, to one path or the same to several, and beside each their recipe.
 
     At every moment the weights file is whole and its recipe is there: the new recipe comes first and carries the old
     one as "replaces", then the weights, then the recipe alone.
     """
-    path = Path(path)
     memory = _Memory()
     model.save_weights(memory)
     recipe = recipe | {"sha256": hashlib.sha256(memory.getbuffer()).hexdigest()}
+    for path in [Path(paths)] if isinstance(paths, str | Path) else paths:
+        _write(path, memory.getbuffer(), recipe)
+
+
+def _write(path: Path, weights: memoryview, recipe: dict) -> None:
+    """Write a weights file and its recipe, as save_weights says."""
     before = None
     with contextlib.suppress(InputError):  # none yet, or damaged ones
         before = read_json(recipe_path(path))
         if "replaces" in before:  # a run was killed between the two: which of them holds?
             before = load_recipe(path)
     with replacing(path) as temporary:
-        temporary.write_bytes(memory.getbuffer())
+        temporary.write_bytes(weights)
         write_json(recipe_path(path), recipe | {"replaces": before})
     write_json(recipe_path(path), recipe)
 

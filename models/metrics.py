@@ -12,11 +12,12 @@ def points(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Both empty: 10. Exactly one empty: 0. Otherwise how many of the ten thresholds the IoU exceeds (a tie does not
     pass), as the competition's evaluation page defines it.
     """
-    truth, prediction = np.asarray(truth) != 0, np.asarray(prediction) != 0
+    truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
     if truth.shape != prediction.shape or truth.ndim != 3:
         raise ValueError(f"masks of shapes {truth.shape} and {prediction.shape}; both must be (N, H, W)")
-    intersection = np.count_nonzero(truth & prediction, axis=(1, 2))
-    union = np.count_nonzero(truth | prediction, axis=(1, 2))
+    # Mask by mask, which the cache holds: over an axis of all of them it takes twice as long.
+    intersection = np.array([np.count_nonzero(t & p) for t, p in zip(truth, prediction, strict=True)], int)
+    union = np.array([np.count_nonzero(t | p) for t, p in zip(truth, prediction, strict=True)], int)
     passed = np.count_nonzero(20 * intersection[:, None] > THRESHOLDS * union[:, None], axis=1)
     return np.where(union == 0, 10, passed)
 

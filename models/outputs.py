@@ -63,8 +63,8 @@ class Outputs:
         trained: Epoch,
     ) -> None:
         """Write all of an epoch. Where this is the best epoch so far, its weights are kept too."""
-        for file in [self._best, self._last] if progress.best_epoch == progress.epoch else [self._last]:
-            save_weights(file, model, recipe)
+        is_best = progress.best_epoch == progress.epoch
+        save_weights([self._best, self._last] if is_best else [self._last], model, recipe)
         table = pd.DataFrame(progress.history)
         draw_history(self._curves, table)
         self._logs.write(table, result.examples, trained)

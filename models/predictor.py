@@ -1,6 +1,7 @@
 """From tiles to salt probabilities: test-time augmentation and the average over models, in one compiled function."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -32,13 +33,28 @@ class Predictor:
     def __call__(self, images: np.ndarray, on_batch: Callable[[int], object] = lambda count: None) -> np.ndarray:
         """Probabilities float32 (N, 101, 101), 0..1, of tiles uint8 (N, 101, 101); `on_batch` is told their sizes."""
         result = np.empty((len(images), TILE, TILE), np.float32)
-        for start in range(0, len(images), self.batch_size):
-            batch = images[start : start + self.batch_size]
-            # A short last batch is filled up: another shape would be compiled anew.
-            filled = np.resize(batch, (self.batch_size, TILE, TILE))
-            result[start : start + len(batch)] = self._run(tf.constant(filled)).numpy()[: len(batch)]
-            on_batch(len(batch))
+        starts = range(0, len(images), self.batch_size)
+        batches = (images[start : start + self.batch_size] for start in starts)
+        for start, probabilities in zip(starts, self.each(batches), strict=True):
+            result[start : start + len(probabilities)] = probabilities
+            on_batch(len(probabilities))
         return result
+
+    def each(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Probabilities of one batch after another, each of 1 to `batch_size` tiles.
+
+        A GPU is given a batch before the one ahead of it is fetched: it works while the caller does.
+        """
+        running = deque()
+        for images in batches:
+            # A short last batch is filled up: another shape would be compiled anew.
+            filled = np.resize(images, (self.batch_size, TILE, TILE))
+            running.append((self._run(tf.constant(filled)), len(images)))
+            if len(running) > 1:
+                done, count = running.popleft()
+                yield done.numpy()[:count]
+        for done, count in running:
+            yield done.numpy()[:count]
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """The computation itself, for one batch: uint8 (B, 101, 101) -> float32 (B, 101, 101)."""
