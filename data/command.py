@@ -23,9 +23,8 @@ def load_tensorflow(*, verbose: bool = False) -> None:
     missing GPU driver, so stderr is held back meanwhile, and shown if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
-    if "keras" in sys.modules:  # loaded before, in this process
-        return
-    with _uncollected(), nullcontext() if verbose else _stderr_held():
+    first = "keras" not in sys.modules  # in a notebook or a test it may be there already
+    with _uncollected() if first else nullcontext(), nullcontext() if verbose else _stderr_held():
         import tensorflow as tf
 
         import models  # noqa: F401, sets Keras' backend before it is read

@@ -1,13 +1,14 @@
 """What the four commands share: strict flags, one line for wrong input, exit codes."""
 
 import argparse
+import gc
 import re
 import subprocess
 import sys
 
 import pytest
 
-from data.command import run
+from data.command import _uncollected, run
 from data.errors import InputError
 from data.flags import Parser, auto_or, flag, number
 from tests.scripts import ROOT
@@ -109,3 +110,16 @@ def test_exit_codes(body, code, said):
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert re.fullmatch(said, done.stderr, re.DOTALL), done.stderr
+
+
+def test_what_loading_makes_is_passed_over_by_the_garbage_collector_for_good():
+    gc.collect()
+    before = gc.get_freeze_count()
+    try:
+        with _uncollected():
+            assert not gc.isenabled()
+            kept = [[] for _ in range(1000)]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= before + len(kept)
+    finally:
+        gc.unfreeze()

@@ -132,6 +132,14 @@ def test_a_reader_finds_weights_that_fit_their_recipe_while_others_are_written(t
     assert load_recipe(path)["epoch"] == 3
 
 
+def test_the_same_weights_to_several_paths(tmp_path):
+    """As in a best epoch: each file with a recipe of its own."""
+    paths, model = [tmp_path / f"fold_0_{pick}.weights.h5" for pick in ("best", "last")], make_model("tiny", 32)
+    save_weights(paths, model, RECIPE)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert [load_recipe(path)["epoch"] for path in paths] == [RECIPE["epoch"]] * 2
+
+
 # ---- held --------------------------------------------------------------------------------------------------
 
 

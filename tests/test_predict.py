@@ -91,6 +91,25 @@ def test_folds_are_averaged(work, weighting):
         assert np.array_equal(rle.decode(text)[sure[k]], (mean[k] > 0.3)[sure[k]])
 
 
+def test_a_batch_is_begun_before_the_one_ahead_of_it_is_fetched(trained):
+    from data.geometry import Geometry
+    from models.checkpoints import load_model
+    from models.predictor import Predictor
+
+    model, _ = load_model(trained / "weights/tiny/fold_0_best.weights.h5")
+    images = read_images(list_pngs(trained / "tgs/test/images").values())
+    predictor = Predictor([(model, Geometry(32))], batch_size=5)
+    expected, run, begun = predictor(images), predictor._run, []
+    predictor._run = lambda batch: begun.append(len(batch)) or run(batch)
+    start = 0
+    for number, probabilities in enumerate(predictor.each([images[:5], images[5:10], images[10:]]), start=1):
+        assert begun == [5] * min(3, number + 1)
+        assert np.allclose(probabilities, expected[start : start + len(probabilities)], atol=1e-6)
+        start += len(probabilities)
+    assert start == len(images) == 12
+    assert list(predictor.each([])) == []
+
+
 def test_tta_averages_with_the_mirror_image(trained):
     from data.geometry import Geometry
     from models.checkpoints import load_model

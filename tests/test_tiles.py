@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data import tiles
 from data.errors import InputError
 from data.tiles import TileSet, list_pngs, read_image, read_images, read_mask, read_tiles
 from tests.pngs import GRAY_ALPHA_TYPE, PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
@@ -282,17 +283,37 @@ def test_the_first_bad_file_in_order_is_named(folders):
         read_images(list_pngs(images).values())
 
 
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_of_several_bad_files_that_threads_meet_the_first_in_order_is_named(tmp_path, monkeypatch, kind):
+    """Two threads, two files at a time: the second meets its bad file while the first is still before its own."""
+    folders = tmp_path / "images", tmp_path / "masks"
+    for folder, content in zip(folders, (GOOD, GOOD_MASK), strict=True):
+        folder.mkdir()
+        for k in range(9):
+            bad = folder.name == kind and k in (1, 2, 7)
+            (folder / f"t{k}.png").write_bytes(b"bad" if bad else content)
+    reading, read = f"read_{kind.removesuffix('s')}", {"images": read_image, "masks": read_mask}[kind]
+
+    def read_slowly(path: Path) -> np.ndarray:
+        time.sleep(0.05 * (path.stem in ("t0", "t1")))
+        return read(path)
+
+    monkeypatch.setattr(tiles, "PART", 2)
+    monkeypatch.setattr(tiles, reading, read_slowly)
+    assert_refused(folders, f"{tmp_path / kind}/t1.png is not a PNG")
+
+
 # ---- the real tiles ----------------------------------------------------------------------------------------
 
 
 def test_the_real_tiles_are_read_in_seconds(real_data):
     began = time.perf_counter()
-    tiles = read_tiles(real_data / "train" / "images", real_data / "train" / "masks")
+    found = read_tiles(real_data / "train" / "images", real_data / "train" / "masks")
     seconds = time.perf_counter() - began
-    print(f"{len(tiles)} real tiles with masks read and checked in {seconds:.2f} s")
-    assert len(tiles) == 3601
-    assert tiles.ids == sorted(tiles.ids)
-    assert set(np.unique(tiles.masks)) == {0, 1}
-    assert 0.38 < (tiles.coverage == 0).mean() < 0.40
-    assert 0.24 < tiles.coverage.mean() < 0.26
+    print(f"{len(found)} real tiles with masks read and checked in {seconds:.2f} s")
+    assert len(found) == 3601
+    assert found.ids == sorted(found.ids)
+    assert set(np.unique(found.masks)) == {0, 1}
+    assert 0.38 < (found.coverage == 0).mean() < 0.40
+    assert 0.24 < found.coverage.mean() < 0.26
     assert seconds < 6  # 3 wanted on two cores; machines are noisy
