@@ -57,8 +57,8 @@ def _unpack(source: Path, folder: Path, count: int) -> None:
 def _multiply(folders: list[Path], count: int) -> None:
     """Link the PNGs of each folder, again and again under new names, until there are `count`."""
     names = sorted(path.name for path in folders[0].glob("*.png"))
-    copies = itertools.islice(itertools.product(itertools.count(1), names), count - len(names))
-    for k, name in copies:
+    copies = ((k, name) for k in itertools.count(1) for name in names)
+    for k, name in itertools.islice(copies, count - len(names)):
         for folder in folders:
             os.link(folder / name, folder / f"{k}{name}")
 
