@@ -1,0 +1,276 @@
+"""How far a training step is from the machine's limit: what the step must compute and move, and how fast that can go.
+
+    python -m benchmarks.floor                # this machine, measured
+    python -m benchmarks.floor --published    # an H100 by its datasheet, computed and not measured
+
+Counted are the convolutions' multiply-adds and the bytes of a compiler that fuses everything it can: convolutions, the
+adds of residual blocks and max-pooling are the passes that store a tensor; padding, normalisation, ReLU, up-sampling and
+concatenation are computed while a stored tensor is read. A layer passes twice over memory:
+
+    forward   reads its inputs and weights, writes its output
+    backward  reads its inputs, its output (where a normalisation or ReLU behind it needs it), its weights, and the
+              gradient from every layer that reads the output; writes the gradients of inputs and weights
+
+A pass takes what is longer, computing or moving (the roofline of Williams et al., 2009, doi:10.1145/1498765.1498785).
+Nothing stays in a cache between passes; convolutions are direct (a Winograd transform would need fewer operations);
+augmentation and loss, on images of one channel, are left out.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from benchmarks.table import Row, text
+from data.command import load_tensorflow, run
+from data.flags import Parser, number
+
+BYTES = {"float32": 4, "bfloat16": 2}  # of an activation; weights, gradients and moments are float32 with both
+FUSED = ("ZeroPadding2D", "BatchNormalization", "ReLU", "UpSampling2D", "Concatenate")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`peak`: operations/s by data type, an addition and a multiplication being two; `bandwidth`: bytes/s of memory."""
+
+    peak: Mapping[str, float]
+    bandwidth: float
+
+
+# NVIDIA's H100 datasheet, SXM: 989 (TF32, which TensorFlow takes for float32) and 1,979 TFLOP/s (bfloat16), both with
+# sparsity, that is twice the dense speed; 3.35 TB/s.
+H100 = Machine({"float32": 494.5e12, "bfloat16": 989e12}, 3.35e12)
+PROTOTYPE = {16: 2486, 64: 7184, 256: 12460}  # images/s by batch, measured: a prototype of this network, bfloat16, XLA
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over memory: operations and stored elements of one image, bytes of weights of the whole batch."""
+
+    name: str
+    operations: int
+    elements: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least a step takes: operations, bytes and seconds of the whole batch.
+
+    `compute_bound`: share 0..1 of the seconds spent in passes that wait for arithmetic, the others wait for memory.
+    """
+
+    batch: int
+    operations: float
+    bytes: float
+    seconds: float
+    compute_bound: float
+
+    @property
+    def speed(self) -> float:
+        """Images/s."""
+        return self.batch / self.seconds
+
+
+# ---- counting ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Stored:
+    """A tensor in memory, by its elements in one image, and what reads it."""
+
+    elements: int
+    has_gradient: bool = True
+    readers: int = 0
+    normalised: bool = False
+    rectified: bool = False
+
+    @property
+    def gradients(self) -> int:
+        """Elements to read for its gradient: a part from every reader, or the loss's."""
+        return max(1, self.readers) * self.elements
+
+    @property
+    def output_again(self) -> int:
+        """Elements to read again, backwards, for what follows it."""
+        return self.elements if self.normalised or self.rectified else 0
+
+
+def passes(model) -> list[Pass]:
+    """Every layer's passes, forward and backward, and the update: AdamW and the moving average of all variables.
+
+    Raises:
+        TypeError: a layer of a kind that the count does not know.
+    """
+    work = list(_layers(model))  # all of it first: the backward pass depends on how many read a tensor
+    found = []
+    for layer, sources, out in work:
+        kind, inputs = type(layer).__name__, sum(s.elements for s in sources)
+        weights = 4 * layer.count_params()
+        operations = 2 * out.elements * math.prod(layer.kernel.shape[:3]) if kind == "Conv2D" else 0
+        found.append(Pass(layer.name, operations, inputs + out.elements, weights))
+        if kind == "Add":  # both terms have the same gradient, stored once
+            again, written = sum(s.elements for s in sources if s.normalised), out.elements
+        else:
+            again, written = inputs, sum(s.elements for s in sources if s.has_gradient)
+        times = 2 if written else 1  # the gradient of the weights, and of the inputs where someone wants it
+        elements = again + out.output_again + out.gradients + written
+        found.append(Pass(f"{layer.name}, backward", times * operations, elements, times * weights))
+    trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
+    # AdamW reads weight, gradient and two moments and writes all but the gradient; the average is read and written.
+    return [*found, Pass("update", 0, 0, 4 * (7 * trainable + 2 * model.count_params()))]
+
+
+def _layers(model) -> Iterator[tuple[object, list[_Stored], _Stored]]:
+    """The layers that store a tensor, in order, with the stored tensors they read and the one they write."""
+    reached: dict[int, list[_Stored]] = {}  # KerasTensor -> the stored tensors it is computed from
+    for layer in model.layers:
+        kind, out = type(layer).__name__, layer.output
+        if kind == "InputLayer":
+            reached[id(out)] = [_Stored(math.prod(out.shape[1:]), has_gradient=False)]
+            continue
+        tensors = layer.input if isinstance(layer.input, list) else [layer.input]
+        sources = [stored for tensor in tensors for stored in reached[id(tensor)]]
+        if kind in FUSED:
+            for stored in sources:
+                stored.normalised |= kind == "BatchNormalization"
+                stored.rectified |= kind == "ReLU"
+            reached[id(out)] = sources
+        elif kind in ("Conv2D", "Add", "MaxPooling2D"):
+            for stored in sources:
+                stored.readers += 1
+            reached[id(out)] = [_Stored(math.prod(out.shape[1:]))]
+            yield layer, sources, *reached[id(out)]
+        else:
+            raise TypeError(f"benchmarks.floor cannot count layer '{layer.name}', a {kind}")
+
+
+def floor(model, batch: int, dtype: str, machine: Machine) -> Floor:
+    """The least time of a training step of `model` on `batch` images with activations of `dtype`."""
+    operations = moved = seconds = computing = 0.0
+    for part in passes(model):
+        work, traffic = batch * part.operations, batch * part.elements * BYTES[dtype] + part.weight_bytes
+        compute, move = work / machine.peak[dtype], traffic / machine.bandwidth
+        operations, moved, seconds = operations + work, moved + traffic, seconds + max(compute, move)
+        computing += compute if compute > move else 0
+    return Floor(batch, operations, moved, seconds, computing / seconds)
+
+
+# ---- measuring ---------------------------------------------------------------------------------------------
+
+
+def multiplier(dtype: str, side: int) -> Callable[[], float]:
+    """A function that measures the operations/s of multiplying (side, side) matrices on TensorFlow's device."""
+    import tensorflow as tf
+
+    matrix = tf.cast(tf.random.stateless_normal((side, side), (1, 2)) / side**0.5, dtype)  # products keep their size
+    count = 4
+
+    @tf.function
+    def product(x):
+        for _ in range(count):
+            x = tf.matmul(matrix, x)
+        return tf.reduce_sum(x)
+
+    return lambda: 2 * side**3 * count / _least_seconds(lambda: product(matrix).numpy())
+
+
+def adder(elements: int) -> Callable[[], float]:
+    """A function that measures the bytes/s of a += b, which reads two and writes one, in float32."""
+    import tensorflow as tf
+
+    a, b = tf.Variable(tf.ones(elements)), tf.ones(elements)
+    count = 4
+
+    def add():
+        for _ in range(count):
+            a.assign_add(b)
+        return a[0].numpy()  # waits for the device
+
+    return lambda: 3 * 4 * elements * count / _least_seconds(add)
+
+
+def _least_seconds(call: Callable[[], object], times: int = 3) -> float:
+    """The least of several durations: a limit is wanted, and whatever disturbs only adds."""
+    call()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def rows(rounds: int, tiny: bool) -> list[Row]:
+    """Peaks of this machine, and the floor of a step of resnet34 at 128 px by them; `tiny`: sizes for a test."""
+    import tensorflow as tf
+
+    from models import make_model
+
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    side, elements = (128, 1 << 16) if tiny else (8192, 1 << 28) if gpu else (2048, 1 << 26)
+    batches = (16, 64, 256) if gpu else (16,)
+    model = make_model("tiny", 32) if tiny else make_model("resnet34", 128)
+    multiply, add = {dtype: multiplier(dtype, side) for dtype in BYTES}, adder(elements)
+    machines = [Machine({dtype: measure() for dtype, measure in multiply.items()}, add()) for _ in range(rounds)]
+
+    note = f"tf.matmul, {side} x {side}"
+    table = [
+        Row(f"peak, {dtype}", "GFLOP/s", [machine.peak[dtype] / 1e9 for machine in machines], note=note)
+        for dtype in BYTES
+    ]
+    note = f"a += b of {4 * elements / 1e6:.0f} MB"
+    table.append(Row("memory bandwidth", "GB/s", [machine.bandwidth / 1e9 for machine in machines], note=note))
+    for batch in batches:
+        for dtype in BYTES:
+            floors = [floor(model, batch, dtype, machine) for machine in machines]
+            bound = statistics.median(f.compute_bound for f in floors)
+            note = f"computed from the rows above; {bound:.0%} of it waits for arithmetic"
+            table.append(Row(f"floor, batch {batch}, {dtype}", "images/s", [f.speed for f in floors], note=note))
+    return table
+
+
+def published(model) -> str:
+    """The floor on an H100 by its datasheet beside what the prototype reached, as a table in Markdown."""
+    lines = [
+        "| batch | floor, ms | floor, images/s | of it waiting for arithmetic | a prototype measured, images/s | share |",
+        "|---|---|---|---|---|---|",
+    ]
+    for batch, measured in PROTOTYPE.items():
+        least = floor(model, batch, "bfloat16", H100)
+        cells = f"{1000 * least.seconds:.2f} | {least.speed:,.0f} | {least.compute_bound:.0%} | {measured:,}"
+        lines.append(f"| {batch} | {cells} | {measured / least.speed:.0%} |")
+    return "\n".join(lines)
+
+
+def needs(model) -> str:
+    """What a step of `model` needs, in words."""
+    parts = passes(model)
+    operations, elements = sum(p.operations for p in parts), sum(p.elements for p in parts)
+    weights = sum(p.weight_bytes for p in parts)
+    forward = sum(p.operations for p in parts if not p.name.endswith("backward"))
+    return (
+        f"{model.name}: {operations / 1e9:.2f} GFLOP an image ({forward / 1e9:.2f} of them forward), "
+        f"{4 * elements / 1e6:.1f} MB of activations an image in float32, {2 * elements / 1e6:.1f} MB in bfloat16, "
+        f"{weights / 1e6:,.0f} MB a step for weights, gradients, moments and moving average; {len(parts)} passes"
+    )
+
+
+def main(argv: list[str] | None = None) -> str:
+    """Command line: print what a step needs, and its floor; returns the table."""
+    parser = Parser(description=__doc__)
+    parser.option("rounds", 5, "measurements of each", type=number(int, 1, 1000))
+    parser.flag("published", False, "an H100 by its datasheet instead of this machine")
+    args = parser.parse_args(argv)
+    load_tensorflow(verbose=args.verbose)
+    from models import make_model
+
+    model = make_model("resnet34", 128)
+    table = published(model) if args.published else text(rows(args.rounds, tiny=False))
+    print(f"{needs(model)}\n\n{table}")
+    return table
+
+
+if __name__ == "__main__":
+    run(main)
