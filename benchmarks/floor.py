@@ -3,9 +3,9 @@
     python -m benchmarks.floor                # this machine, measured
     python -m benchmarks.floor --published    # an H100 by its datasheet, computed and not measured
 
-Counted are the convolutions' multiply-adds and the bytes of a compiler that fuses everything it can: convolutions, the
-adds of residual blocks and max-pooling are the passes that store a tensor; padding, normalisation, ReLU, up-sampling and
-concatenation are computed while a stored tensor is read. A layer passes twice over memory:
+Counted are the convolutions' multiply-adds and the bytes of a compiler that fuses all it can: convolutions, the adds of
+residual blocks and max-pooling store a tensor; padding, normalisation, ReLU, up-sampling and concatenation are computed
+while a stored tensor is read. A layer that stores passes twice over memory:
 
     forward   reads its inputs and weights, writes its output
     backward  reads its inputs, its output (where a normalisation or ReLU behind it needs it), its weights, and the
@@ -234,7 +234,7 @@ def rows(rounds: int, tiny: bool) -> list[Row]:
 def published(model) -> str:
     """The floor on an H100 by its datasheet beside what the prototype reached, as a table in Markdown."""
     lines = [
-        "| batch | floor, ms | floor, images/s | of it waiting for arithmetic | a prototype measured, images/s | share |",
+        "| batch | floor, ms | floor, images/s | of it waiting for arithmetic | prototype, images/s | share |",
         "|---|---|---|---|---|---|",
     ]
     for batch, measured in PROTOTYPE.items():
