@@ -14,7 +14,7 @@ history.csv and TensorBoard events.
 import math
 import time
 from contextlib import ExitStack
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from data.command import load_tensorflow, rank, run
@@ -92,23 +92,40 @@ def train(args, ring) -> list[dict]:
     facts = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
     facts |= {name: value for name, value in versions().items() if name != "commit"}  # the code itself says more
     ring.agree(lambda: facts | {"folds": [fold.name for fold in folds]})
+    # One learner for all folds of as many steps: each of its own would trace and compile anew.
+    learners = lru_cache(maxsize=1)(partial(make_learner, args, ring))
     recipes = []
     for path in folds:
         with ExitStack() as stack:
-            recipes.append(train_fold(args, path, ring, stack))
+            recipes.append(train_fold(args, path, ring, stack, learners))
     ring.print(next_command(args, recipes[-1]))
     return recipes
 
 
-def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
+def shaping(args) -> dict:
+    """The flags that shape the result."""
+    return {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
+
+
+def make_learner(args, ring, steps: int):
+    """Build network, optimizer and step for epochs of `steps` steps."""
+    from models.learner import Learner
+
+    flags = {name: value for name, value in shaping(args).items() if name != "use_lovasz"}
+    build = partial(Learner, steps=steps, batch_size=args.batch_size, ring=ring, xla=args.xla)
+    return ring.everywhere(lambda: build(**flags))
+
+
+def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
     """Train one fold from wherever it stands to its last epoch; returns the recipe of its last weights.
 
-    What the run holds for itself alone goes onto `stack`, for the caller to let go.
+    Args:
+        stack: takes what the run holds for itself alone, for the caller to let go.
+        learners: gives the learner for epochs of so many steps.
     """
     from data.folds import read_fold
     from data.pipeline import TrainingBatches
     from models.checkpoints import Progress
-    from models.learner import Learner
     from models.outputs import Outputs
     from models.validation import validate
 
@@ -116,15 +133,14 @@ def train_fold(args, path: Path, ring, stack: ExitStack) -> dict:
     fold = ring.everywhere(lambda: read_fold(path))
     ring.agree(lambda: {"split": fold.fingerprint, "content of tiles": fold.digest})
     batches = TrainingBatches(fold.train, batch_size=args.batch_size, seed=args.seed, rank=ring.rank, size=ring.size)
-    shaping = {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
-    build = partial(Learner, steps=len(batches), batch_size=args.batch_size, ring=ring, xla=args.xla)
-    learner = ring.everywhere(lambda: build(**{name: shaping[name] for name in shaping if name != "use_lovasz"}))
+    learner = learners(len(batches))
+    learner.restart()
 
     # Resume: with no state on disk, or none wanted, this is epoch 0. Then all ranks take the chief's values.
     places = Path(args.weights_path) / args.model, Path(args.log_dir) / args.model / fold.name
     outputs = Outputs(*places, fold.name, learner.variables)
     ring.on_chief(lambda: outputs.hold(stack))
-    fresh = Progress(flags=shaping, fingerprint=fold.fingerprint)
+    fresh = Progress(flags=shaping(args), fingerprint=fold.fingerprint)
     progress = Progress(**ring.on_chief(lambda: vars(outputs.resume(fresh) if args.resume else fresh)))
     ring.broadcast(learner.variables)
     if progress.epoch == args.epochs:

@@ -62,7 +62,7 @@ class Learner:
         self.net, self.ema = (make_model(model, target_size, mixed_precision=mixed_precision) for _ in range(2))
         if encoder_weights:
             load_encoder(self.net, encoder_weights)
-        self.ema.set_weights(self.net.get_weights())
+        self._start = self.net.get_weights()
         xla = bool(tf.config.list_physical_devices("GPU")) if xla is None else xla
         geometry = Geometry(target_size)
 
@@ -93,6 +93,14 @@ class Learner:
             ema_decay=ema_decay,
             xla=xla,
         )
+        self.restart()
+
+    def restart(self) -> None:
+        """Make everything as new, for another fold: what is traced and compiled stays."""
+        for variable in self.variables:
+            variable.assign(tf.zeros_like(variable))  # the optimizer's moments
+        self.net.set_weights(self._start)
+        self.ema.set_weights(self._start)
 
     def learning_rate(self, epoch: int) -> float:
         """AdamW's rate at the start of `epoch`, counted from 0."""

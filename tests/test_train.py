@@ -67,6 +67,13 @@ def test_a_finished_run_says_so_and_changes_nothing(trained):
     assert files == {path: path.read_bytes() for path in (trained / "weights").rglob("*") if path.is_file()}
 
 
+def test_a_fold_trained_after_another_has_the_bits_of_one_trained_alone(trained, workspace):
+    """The folds of one command share network, optimizer and compiled step; nothing of one reaches the next."""
+    done = run_here(tgs_train.main, *TINY, "--data_path=folds/fold_1", "--epochs=2", cwd=workspace)
+    assert done.returncode == 0, done.stderr
+    assert same(*(path / "weights/tiny/fold_1_last.weights.h5" for path in (trained, workspace)))
+
+
 def test_other_flags_do_not_resume(trained):
     refused = run_here(tgs_train.main, *TINY, "--data_path=folds/fold_0", "--epochs=2", "--seed=2", cwd=trained)
     assert refused.returncode == 2
