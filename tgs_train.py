@@ -18,12 +18,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from data.command import load_tensorflow, rank, run
+from data.compile_cache import compile_cache
 from data.errors import SharedError
 from data.flags import Parser, config_text, number
 from data.progress import bar, duration
 
 LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
-PLACES = ("data_path", "weights_path", "log_dir", "config", "verbose")  # may differ between the machines of a ring
+# Flags that may differ between the machines of a ring.
+PLACES = ("data_path", "weights_path", "log_dir", "xla_cache", "config", "verbose")
 # Flags that do not shape the result, or may change between a run and its resumption.
 FREE_FLAGS = (*PLACES, "resume", "hvd", "batch_size", "xla")
 
@@ -52,6 +54,7 @@ def parser(hvd: bool) -> Parser:
     p.group("on which machine, and where to")
     p.flag("mixed_precision", False, "compute in bfloat16 (default: False)")
     p.flag("xla", None, "compile with XLA (default: on a GPU)")
+    p.option("xla_cache", None, "keep what XLA compiles here, for later runs", metavar="PATH")
     p.flag("resume", True, "go on where the last run stopped (default: True)")
     p.option("weights_path", "weights", "where weights go", metavar="PATH")
     p.option("log_dir", "logs", "where logs go", metavar="PATH")
@@ -63,14 +66,15 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
     """Train the folds that the flags name; returns the recipe of each fold's last weights."""
     args = parser(hvd).parse_args(argv)
 
-    load_tensorflow(verbose=args.verbose)  # after the flags, so that --help and a misspelt flag are answered at once
-    from models.ring import in_ring
+    with compile_cache(args.xla_cache):
+        load_tensorflow(verbose=args.verbose)  # after the flags: --help and a misspelt flag are answered at once
+        from models.ring import in_ring
 
-    if table := listed(args):
-        if not rank():
-            print(table)
-        return []
-    return in_ring(args.hvd, partial(train, args))
+        if table := listed(args):
+            if not rank():
+                print(table)
+            return []
+        return in_ring(args.hvd, partial(train, args))
 
 
 def listed(args) -> str:
