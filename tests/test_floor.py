@@ -77,6 +77,43 @@ def test_upsampling_and_concatenation_are_computed_while_reading():
     assert (found["last"].operations, found["last"].elements) == (2 * 16 * 6, 12 + 48 + 16)
 
 
+def up(side: int, join: bool):
+    """Convolution, UpConv2D of it, joined by a skip of 2 channels or not, cast."""
+    import keras
+    from keras import layers
+
+    from models.blocks import UpConv2D
+
+    image, skip = keras.Input((side, side, 1)), keras.Input((2 * side, 2 * side, 1))
+    inputs = [layers.Conv2D(3, 1, name="small")(image), layers.Conv2D(2, 1, name="skip")(skip)][: 1 + join]
+    last = layers.Activation("linear", dtype="float32")(UpConv2D(4, name="up")(inputs))
+    return keras.Model([image, skip][: 1 + join], last)
+
+
+@pytest.mark.parametrize("join", [False, True])
+@pytest.mark.parametrize("side", [8, 16])
+def test_up_convolution(side, join):
+    """Nine multiplications for each channel of the enlarged 3 and the skip's 2; four, not nine, from 16 pixels on."""
+    output, read, channels = 4 * side**2 * 4, side**2 * 3 + 4 * side**2 * 2 * join, 3 + 2 * join
+    enlarged = 4 * 3 if side == 16 else 9 * 3
+    for classic, multiplications in ((False, enlarged + 9 * 2 * join), (True, 9 * channels)):
+        found = {part.name: part for part in passes(up(side, join), classic=classic)}
+        operations, weights = 2 * output * multiplications, 4 * 9 * channels * 4
+        assert found["up"] == Pass("up", operations, read + output, weights)
+        # Its inputs again and the gradient of its output; gradients of inputs and weights.
+        assert found["up, backward"] == Pass("up, backward", 2 * operations, read + output + read, 2 * weights)
+
+
+def test_classic_count_is_that_of_an_enlarged_and_joined_input():
+    from keras import layers
+
+    def build(x):
+        x = layers.Conv2D(3, 1, name="small")(x)
+        return layers.Conv2D(4, 3, padding="same", use_bias=False, name="up")(layers.UpSampling2D(2)(x))
+
+    assert passes(net((16, 16, 1), build)) == passes(up(16, join=False), classic=True)
+
+
 def test_a_pass_takes_what_is_longer():
     machine = Machine({"float32": 1000, "bfloat16": 2000}, bandwidth=400)
     found = floor(small(), 2, "float32", machine)
@@ -103,20 +140,35 @@ def resnet34():
     return make_model("resnet34", 224)
 
 
-def test_forward_operations_are_those_of_tensorflows_profiler(resnet34):
+def profiled(model, *sizes) -> int:
+    """Operations of the convolutions of one image, forward, by TensorFlow's profiler; `sizes`: of the inputs."""
     import tensorflow as tf
     from tensorflow.compat.v1 import profiler
 
-    graph = tf.function(resnet34).get_concrete_function(tf.TensorSpec((1, 224, 224, 1))).graph
+    inputs = [tf.TensorSpec((1, size, size, 1)) for size in sizes]
+    graph = tf.function(lambda *x: model(list(x) if len(x) > 1 else x[0])).get_concrete_function(*inputs).graph
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation()).with_empty_output()
     profile = profiler.profile(graph, cmd="op", options=options.build())
     convolutions, found = 0, list(profile.children)
     while found:
         node = found.pop()
         found += node.children
-        convolutions += node.float_ops if node.name == "Conv2D" else 0
-    forward = [part for part in passes(resnet34) if not part.name.endswith("backward")]
-    assert sum(part.operations for part in forward) == convolutions > 0
+        convolutions += node.float_ops if node.name in ("Conv2D", "Conv2DBackpropInput") else 0  # the other: transposed
+    return convolutions
+
+
+def forward_operations(model) -> int:
+    return sum(part.operations for part in passes(model) if not part.name.endswith("backward"))
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_up_convolution_has_the_operations_of_tensorflows_profiler(side):
+    model = up(side, join=True)
+    assert forward_operations(model) == profiled(model, side, 2 * side) > 0
+
+
+def test_forward_operations_are_those_of_tensorflows_profiler(resnet34):
+    assert forward_operations(resnet34) == profiled(resnet34, 224) > 0
 
 
 def test_encoder_has_the_published_multiply_adds(resnet34):
@@ -136,6 +188,8 @@ def test_published_floor_is_above_what_was_measured(capsys):
     """A measurement that beats the floor would mean that the floor counts too much."""
     model = make_model("resnet34", 128)
     for batch, measured in PROTOTYPE.items():
-        assert measured < floor(model, batch, "bfloat16", H100).speed
+        classic, ours = (floor(model, batch, "bfloat16", H100, classic=classic) for classic in (True, False))
+        assert measured < classic.speed < ours.speed
+        assert classic.bytes == ours.bytes
     assert len(main(["--published"]).splitlines()) == 2 + len(PROTOTYPE)
     assert capsys.readouterr().out.startswith("resnet34: ")
