@@ -17,7 +17,7 @@ augmentation and loss, on images of one channel, are left out.
 
 `UpConv2D` reads its small input and the skip. Where it computes a transposed convolution, the enlarged part costs 4
 multiplications instead of 9 (the sums of the kernel, once a step, are not counted). The classic count has 9 everywhere:
-what the peer computes, and what the prototype did.
+what the peer computes; the prototype, older than `UpConv2D`, is taken to have done so too.
 """
 
 import math
