@@ -8,14 +8,16 @@ input lies ready on the device. In prediction both go from uint8 tiles to float3
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks import machine
 from benchmarks.table import Row, ratio
@@ -66,12 +68,19 @@ class WorkerError(RuntimeError):
 class Worker:
     """A process that serves the requests of worker.py; it ends with the `with` block."""
 
-    def __init__(self, python: str | Path, module: str):
+    def __init__(
+        self,
+        python: str | Path,
+        module: str,
+        *arguments: str,
+        launcher: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ):
+        """`launcher`: what stands before the interpreter (mpirun). `environment`: what is other than this process's."""
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by __exit__
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            [str(python), "-m", module], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
-        )
+        command = [*launcher, str(python), "-m", module, *arguments]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, text=True, **pipes)
 
     def ask(self, what: str, **request) -> dict:
         """The answer to a request; WorkerError when it failed, or the process ended over it."""

@@ -18,7 +18,7 @@ from data.command import load_tensorflow, run
 from data.errors import InputError
 from data.flags import Parser, number
 
-OTHERS = ("host", "floor")  # modules beside this one with rows(rounds, tiny) -> list[Row]
+OTHERS = ("host", "floor", "ring")  # modules beside this one with rows(rounds, tiny) -> list[Row]
 
 
 def parser() -> Parser:
