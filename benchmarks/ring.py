@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.contest import Worker
+from benchmarks import machine
+from benchmarks.contest import Worker, others_seconds
 from benchmarks.material import clocked
 from benchmarks.table import Row, ratio
 from data.command import load_tensorflow
@@ -49,7 +51,7 @@ class Party(Worker):
         self._signal(signal.SIGSTOP)
 
     def train(self, steps: int) -> dict:
-        """Train so many steps: `speed`, images/s of all ranks, and `exchange`, seconds a step in the allreduce."""
+        """Train so many steps: `speed`, images/s of all ranks; seconds a step, `exchange` and `waiting` for a rank."""
         self._signal(signal.SIGCONT)
         answer = self.ask("train", steps=steps)
         self._signal(signal.SIGSTOP)
@@ -58,6 +60,11 @@ class Party(Worker):
     def _signal(self, number: int) -> None:
         for pid in self._pids:
             os.kill(pid, number)
+
+    @property
+    def busy_seconds(self) -> float:
+        """Processor time of its processes so far; that of mpirun itself is next to none."""
+        return sum(map(machine.busy_seconds, self._pids))
 
     def __exit__(self, *exception) -> None:
         self._signal(signal.SIGCONT)
@@ -71,8 +78,8 @@ def rows(rounds: int, tiny: bool) -> list[Row]:
         return []
     network = {"model": "tiny" if tiny else "resnet34", "size": 64 if tiny else 128, "batch": 16}
     cores = sorted(os.sched_getaffinity(0))
-    found = ring_of_one(rounds, network, steps=20 if tiny else 10)
-    return found + (ring_of_two(rounds, network, cores[:2], steps=20 if tiny else 6) if len(cores) > 1 else [])
+    found = ring_of_one(rounds, network, steps=20 if tiny else 5)
+    return found + (ring_of_two(rounds, network, cores[:2], steps=20 if tiny else 3) if len(cores) > 1 else [])
 
 
 def ring_of_one(rounds: int, network: dict, steps: int) -> list[Row]:
@@ -94,21 +101,23 @@ def ring_of_two(rounds: int, network: dict, cores: list[int], steps: int) -> lis
         ring = enter(Party(2, cores=cores, **network))
         first, second = (enter(Party(cores=[core], **network)) for core in cores)
         pool = enter(ThreadPoolExecutor())
-        speeds: dict[str, list[float]] = {"alone": [], "at once": [], "ring": [], "exchange": []}
+        # Two programs side by side share memory and clock: what the machine allows, a ring or none.
+        measure = {
+            "alone": lambda: sum(party.train(steps)["speed"] for party in (first, second)),
+            "ring": lambda: ring.train(steps),
+            "at_once": lambda: sum(answer["speed"] for answer in pool.map(lambda p: p.train(steps), (first, second))),
+        }
+        parties = (ring, first, second)
+        found: dict[str, list] = {"alone": [], "ring": [], "at_once": [], "others": []}
         for k in range(rounds):
-            # Two programs side by side share memory and clock: what the machine allows, a ring or none.
-            measure = {
-                "alone": lambda: sum(party.train(steps)["speed"] for party in (first, second)),
-                "ring": lambda: ring.train(steps),
-                "at once": lambda: sum(a["speed"] for a in pool.map(lambda p: p.train(steps), (first, second))),
-            }
-            values = {name: measure[name]() for name in list(measure)[:: -1 if k % 2 else 1]}
-            values |= values["ring"] | {"ring": values["ring"]["speed"]}
-            for name, listed in speeds.items():
-                listed.append(values[name])
-            shown = ", ".join(f"{name} {speeds[name][-1]:.1f}" for name in ("alone", "at once", "ring"))
+            started, before = time.perf_counter(), others_seconds(parties)
+            for name in list(measure)[:: -1 if k % 2 else 1]:
+                found[name].append(measure[name]())
+            found["others"].append((others_seconds(parties) - before) / (time.perf_counter() - started))
+            a, r, t, o = (found[name][-1] for name in found)
+            shown = f"alone {a:.1f}, at once {t:.1f}, ring {r['speed']:.1f}; others: {o:.2f} cores"
             print(f"ring, round {k + 1}/{rounds}, images/s of two: {shown}", flush=True)
-    return two_rows(*speeds.values(), note=words(network))
+    return two_rows(**found, note=words(network))
 
 
 def one_rows(without: Sequence[float], ring: Sequence[float], note: str) -> list[Row]:
@@ -119,14 +128,14 @@ def one_rows(without: Sequence[float], ring: Sequence[float], note: str) -> list
 
 
 def two_rows(
-    alone: Sequence[float], at_once: Sequence[float], ring: Sequence[float], exchange: Sequence[float], note: str
+    *, alone: Sequence[float], at_once: Sequence[float], ring: Sequence[dict], others: Sequence[float], note: str
 ) -> list[Row]:
-    """Rows of speeds of both cores together, images/s, and of seconds a step in the allreduce: a value a round."""
+    """Rows of both cores together, a value a round: speeds, images/s; what `ring` answered; cores taken by `others`."""
     note = f"{note}; pinned to a core each"
     one = Row("2 x one process, the other core idle", "images/s", alone, note=f"{note}; measured on either core")
     two = Row("two processes at once, no ring", "images/s", at_once, note=note)
-    both = Row("ring of two", "images/s", ring, note=note)
-    spent = "of the rank that waits less; what is left is the exchange"
+    exchange, waiting = ([1000 * answer[name] for answer in ring] for name in ("exchange", "waiting"))
+    both = Row("ring of two", "images/s", [answer["speed"] for answer in ring], note=note)
     return [
         one,
         two,
@@ -134,7 +143,19 @@ def two_rows(
         ratio("ring of two / 2 x one process", both, one, 0.92),
         ratio("what the machine allows: two at once / 2 x one process", two, one),
         ratio("what the ring leaves of it: ring of two / two at once", both, two),
-        Row("allreduce of the gradients, a step", "ms", [1000 * s for s in exchange], note=f"{note}; {spent}"),
+        Row(
+            "allreduce of the gradients, a step",
+            "ms",
+            exchange,
+            note="of the rank that comes to it last",
+        ),
+        Row(
+            "waiting for the slower rank, a step",
+            "ms",
+            waiting,
+            note="mean of the ranks, beside the allreduce",
+        ),
+        Row("ring: taken by other processes", "cores", others, note="near 0, or the rest is worth little"),
     ]
 
 
@@ -169,10 +190,12 @@ def serve(*, hvd: bool, cores: Sequence[int], model: str, size: int, batch: int)
         by_rank = np.zeros((ring.size, 1 + steps))  # pid, then seconds of each step's allreduce
         by_rank[ring.rank] = os.getpid(), *(call.seconds for call in calls[:steps])
         by_rank = ring.sum(by_rank, "by_rank")
+        exchange = by_rank[:, 1:].min(axis=0).mean()  # the rank that comes last waits for none
         answer = {
             "pids": [int(pid) for pid in by_rank[:, 0]],
             "speed": speed,
-            "exchange": by_rank[:, 1:].min(axis=0).mean(),
+            "exchange": exchange,
+            "waiting": by_rank[:, 1:].mean() - exchange,
         }
         ring.on_chief(lambda answer=answer: print(json.dumps(answer), file=answers))
 
