@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from data.errors import InputError, SharedError
 
 EXIT_INPUT = 2
+UNUSED = ("sklearn", "matplotlib.pyplot")  # what Keras imports where it is there, for wrappers and galleries
 GRACE = 8  # seconds from a signal to the end, whatever the main thread is busy with
 
 
@@ -20,11 +21,13 @@ def load_tensorflow(*, verbose: bool = False) -> None:
     """Import TensorFlow and Keras, and list the devices once, without their messages unless `verbose`.
 
     TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow 2.21 writes before its logger starts, nor its complaint of a
-    missing GPU driver, so stderr is held back meanwhile, and shown if the import fails.
+    missing GPU driver, so stderr is held back meanwhile, and shown if the import fails. Keras comes without the
+    wrappers and galleries that nothing here uses: a second less. Their packages can be imported afterwards as ever.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
     first = "keras" not in sys.modules  # in a notebook or a test it may be there already
-    with _uncollected() if first else nullcontext(), nullcontext() if verbose else _stderr_held():
+    held = nullcontext() if verbose else _stderr_held()
+    with _uncollected() if first else nullcontext(), _missing(*UNUSED), held:
         import tensorflow as tf
 
         import models  # noqa: F401, sets Keras' backend before it is read
@@ -45,6 +48,18 @@ def _uncollected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def _missing(*names: str) -> Iterator[None]:
+    """Let an import meanwhile fail as it does where these modules are not installed, but for those already imported."""
+    names = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(names))
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 @contextmanager

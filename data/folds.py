@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from data.errors import InputError
 from data.fold_tree import FOLD_COLUMNS, KINDS, write_fold_tree
@@ -79,6 +78,8 @@ class TGSDatasetPreprocessor:
 
     def _split(self, table: pd.DataFrame, tiles: TileSet) -> np.ndarray:
         """Fold (N,) in which each tile validates."""
+        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # half a second, spared to training
+
         if len(table) < 2 * self.n_folds:
             raise InputError(f"{len(table)} tiles in {self.data_path} are too few for {self.n_folds} folds")
         classes = pd.Series(np.asarray(self.strata(table, tiles)))

@@ -6,8 +6,6 @@ in one fold.
 """
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 SIDE = 101
 MIN_STD = 2.0  # gray levels; a flatter border (black tile, padding) matches nothing
@@ -57,6 +55,9 @@ def mosaic_groups(images: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: images are not uint8 of shape (N, 101, 101).
     """
+    from scipy.sparse import coo_array  # a fifth of a second, spared to training
+    from scipy.sparse.csgraph import connected_components
+
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         raise ValueError(f"images must be uint8 (N, {SIDE}, {SIDE}), not {images.dtype} {images.shape}")
     seams = np.concatenate(_find_seams(images), axis=1)  # (2, seams): horizontal, then vertical

@@ -2,13 +2,14 @@
 
 import argparse
 import gc
+import importlib
 import re
 import subprocess
 import sys
 
 import pytest
 
-from data.command import _uncollected, run
+from data.command import _missing, _uncollected, run
 from data.errors import InputError
 from data.flags import Parser, auto_or, flag, number
 from tests.scripts import ROOT
@@ -123,3 +124,27 @@ def test_what_loading_makes_is_passed_over_by_the_garbage_collector_for_good():
         assert gc.get_freeze_count() >= before + len(kept)
     finally:
         gc.unfreeze()
+
+
+def test_loading_leaves_out_what_keras_would_bring_for_nothing():
+    code = """
+import sys
+from data.command import UNUSED, load_tensorflow
+load_tensorflow()
+print([name for name in ("keras", *UNUSED) if name in sys.modules])
+import matplotlib.pyplot
+import sklearn.model_selection
+print([name for name in UNUSED if sys.modules[name]])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["['keras']", "['sklearn', 'matplotlib.pyplot']"]
+
+
+def test_only_what_is_not_there_yet_is_missing_meanwhile(tmp_path, monkeypatch):
+    (tmp_path / "late_module.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with _missing("late_module", "argparse"):
+        assert importlib.import_module("argparse") is argparse
+        with pytest.raises(ImportError):
+            importlib.import_module("late_module")
+    assert importlib.import_module("late_module") is sys.modules.pop("late_module")

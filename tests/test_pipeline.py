@@ -50,3 +50,8 @@ def test_fewer_tiles_than_a_batch_are_repeated():
     (only,) = numbers(batches, 0)
     assert len(only) == 4
     assert set(only) <= {0, 1, 2}
+
+
+def test_the_end_of_an_epoch_waits_for_no_tuner():
+    """tf.data's own tuner looks again after 10, 20, 40 ms and so on; its end may wait for the next look."""
+    assert TrainingBatches(numbered(8), batch_size=4, seed=1).epoch(0).options().autotune.enabled is False
