@@ -119,6 +119,8 @@ class Ring(Solo):
 
     def average(self, tensors: list[tf.Tensor], name: str) -> list[tf.Tensor]:
         """Mean over ranks, in one grouped allreduce; without a fixed name ranks can wait for each other for ever."""
+        if self.size == 1:
+            return tensors  # Horovod would copy them to and fro
         return self._call("grouped_allreduce", tensors, op=self._hvd.Average, name=name)
 
     def sum(self, values: np.ndarray, name: str) -> np.ndarray:
