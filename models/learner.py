@@ -121,7 +121,7 @@ class Learner:
             on_step: called after each step with this rank's losses so far; to read the newest waits for the device.
 
         Raises:
-            FloatingPointError: the loss was not finite; says at which step. All ranks raise it.
+            FloatingPointError: the loss or a statistic was not finite; says at which step. All ranks raise it.
         """
         first = epoch * self._steps
         share = None if lovasz_share is None else tf.constant(lovasz_share)
@@ -138,6 +138,8 @@ class Learner:
             raise FloatingPointError(f"epoch {epoch + 1}, step {bad + 1}: the loss is {losses[bad]}")
         # Each rank has seen other tiles: one set of statistics before anyone validates or saves.
         means = self._ring.average(self._norm_statistics, "norm_statistics")
+        if not all(np.isfinite(mean).all() for mean in means):  # by an infinite one all becomes 0: no loss tells
+            raise FloatingPointError(f"epoch {epoch + 1}, after step {len(losses)}: a batch variance is not finite")
         for variable, mean in zip(self._norm_statistics, means, strict=True):
             variable.assign(mean)
         return Epoch(float(losses.mean()), speed, losses, np.diff(clock))
