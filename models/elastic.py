@@ -14,14 +14,14 @@ from typing import TypeVar
 
 import tensorflow as tf
 
-from models.ring import Ring, Solo
+from models.ring import Ring, Solo, import_horovod
 
 T = TypeVar("T")
 
 
 def run_elastic(train: Callable[[Solo], T]) -> T:
     """Call `train(ring)` until it returns, again with a new ring whenever ranks have gone or come."""
-    import horovod.tensorflow as hvd
+    hvd = import_horovod()
     from horovod.common.elastic import State, run_fn
 
     class Members(State):

@@ -31,6 +31,20 @@ def in_ring(hvd: bool, train: Callable[["Solo"], T]) -> T:
     return train(ring)
 
 
+def import_horovod():
+    """Horovod's module, set up before its `init`; SharedError where it is not installed."""
+    try:
+        import horovod.tensorflow as hvd
+    except ImportError as error:
+        raise SharedError(
+            f"Horovod is not installed ({error}); run ./install_horovod.sh, or train with tgs_train.py"
+        ) from None
+    if not tf.config.list_physical_devices("GPU"):
+        # In parts of 4 MB resnet34's gradients took 45 ms between two processes of one machine; whole, 81 ms.
+        os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(4 << 20))
+    return hvd
+
+
 class Solo:
     """A single process: averages are what they were, broadcasts do nothing."""
 
@@ -101,16 +115,9 @@ class Ring(Solo):
     """One of several processes, joined by Horovod."""
 
     def __init__(self):
-        try:
-            import horovod.tensorflow as hvd
-            from horovod.common.exceptions import HorovodInternalError
-        except ImportError as error:
-            raise SharedError(
-                f"Horovod is not installed ({error}); run ./install_horovod.sh, or train with tgs_train.py"
-            ) from None
-        if not tf.config.list_physical_devices("GPU"):
-            # In parts of 4 MB resnet34's gradients took 45 ms between two processes of one machine; whole, 81 ms.
-            os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(4 << 20))
+        hvd = import_horovod()
+        from horovod.common.exceptions import HorovodInternalError
+
         hvd.init()
         self._hvd = hvd
         self._failures = (tf.errors.UnknownError, tf.errors.AbortedError, HorovodInternalError)

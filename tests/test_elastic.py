@@ -21,7 +21,7 @@ from tests.test_train import arrays
 
 horovodrun = shutil.which("horovodrun", path=ENVIRONMENT["PATH"])
 elastic = pytest.mark.skipif(horovodrun is None, reason="no horovodrun; ./install_horovod.sh brings it")
-EPOCHS = 60
+EPOCHS = 150  # of half a second: a process that was killed takes half a minute to come back
 
 
 class Job:
