@@ -4,13 +4,15 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import platform
+import shutil
 import subprocess
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import keras
@@ -59,11 +61,21 @@ def save_weights(paths: str | Path | Sequence[Path], model: keras.Model, recipe:
     memory = _Memory()
     model.save_weights(memory)
     recipe = recipe | {"sha256": hashlib.sha256(memory.getbuffer()).hexdigest()}
-    for path in [Path(paths)] if isinstance(paths, str | Path) else paths:
-        _write(path, memory.getbuffer(), recipe)
+    first, *others = [Path(paths)] if isinstance(paths, str | Path) else paths
+    _write(first, lambda temporary: temporary.write_bytes(memory.getbuffer()), recipe)
+    for path in others:
+        _write(path, partial(_link, first), recipe)
 
 
-def _write(path: Path, weights: memoryview, recipe: dict) -> None:
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system knows no hard links: files here are only replaced."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _write(path: Path, write: Callable[[Path], object], recipe: dict) -> None:
     """Write a weights file and its recipe, as save_weights says."""
     before = None
     with contextlib.suppress(InputError):  # none yet, or damaged ones
@@ -71,7 +83,7 @@ def _write(path: Path, weights: memoryview, recipe: dict) -> None:
         if "replaces" in before:  # a run was killed between the two: which of them holds?
             before = load_recipe(path)
     with replacing(path) as temporary:
-        temporary.write_bytes(weights)
+        write(temporary)
         write_json(recipe_path(path), recipe | {"replaces": before})
     write_json(recipe_path(path), recipe)
 
