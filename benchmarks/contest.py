@@ -3,7 +3,8 @@
 Ours is training and prediction as the commands do them, the peer segmentation_models_pytorch with the same encoder,
 image size, batch and precision, in every configuration that suits the device; the ratio is to the fastest one. In
 training ours does more: it places and augments uint8 tiles and keeps the weights' moving average, while the peer's
-input lies ready on the device. In prediction both go from uint8 tiles to float32 probabilities, in the host's memory.
+input lies ready on the device; a second ratio is to the fastest peer that does the same work. In prediction both go
+from uint8 tiles to float32 probabilities, in the host's memory.
 """
 
 import json
@@ -28,6 +29,7 @@ PEER = "benchmarks/.venv/bin/python"  # where `make bench` puts the peer's inter
 BLOCK, STEPS = 1.5, 3  # a round's block is this many seconds and steps, at least: a GPU's single steps tell nothing
 
 EAGER = {f"eager {layout}": {"layout": layout} for layout in ("contiguous", "channels_last")}
+SAME_WORK = ", same work"
 COMPILED = {f"compile {mode}": {"layout": "channels_last", "compile": mode} for mode in ("default", "reduce-overhead")}
 
 
@@ -144,14 +146,17 @@ def compare(cell: Cell, *, peer: Path | None, rounds: int, compile: bool, tiny: 
     size = 64 if tiny else 128
     network = {"model": "tiny" if tiny else "resnet34", "size": size}
     peers_network = {"model": "resnet18" if tiny else "resnet34", "size": size}
+    settings = EAGER | (COMPILED if compile else {})
+    if cell.job == "train":
+        settings |= {f"{name}{SAME_WORK}": own | {"same_work": True} for name, own in settings.items()}
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(sys.executable, "benchmarks.ours"))]
         contenders = [Contender("ours", workers[0], cell, network)]
         if peer:
             workers.append(stack.enter_context(Worker(peer, "benchmarks.peer")))
-            for name, settings in (EAGER | (COMPILED if compile else {})).items():
+            for name, own in settings.items():
                 try:
-                    contenders.append(Contender(f"peer {name}", workers[1], cell, peers_network | settings))
+                    contenders.append(Contender(f"peer {name}", workers[1], cell, peers_network | own))
                 except WorkerError as error:
                     print(f"{cell}, peer {name}: left out, {str(error).splitlines()[0]}", flush=True)
         others = []
@@ -177,9 +182,10 @@ def table(cell: Cell, contenders: Sequence[Contender], others: Sequence[float]) 
     for c in contenders:
         rows.append(Row(f"{what}: {c.name}", "images/s", c.speeds, note=f"first step done after {c.first:.1f} s"))
     ours, *peers = rows
-    if peers:
-        best = max(peers, key=lambda row: row.median)
-        rows.append(ratio(f"{what}: ours / fastest peer", ours, best, cell.ratio, note=best.what.split(": ")[1]))
+    for work, target in (("", cell.ratio), (SAME_WORK, None)):
+        if alike := [row for row in peers if row.what.endswith(SAME_WORK) == bool(work)]:
+            best = max(alike, key=lambda row: row.median)
+            rows.append(ratio(f"{what}: ours / fastest peer{work}", ours, best, target, note=best.what.split(": ")[1]))
     note = "network built and compiled, one step done"
     rows.append(Row(f"{what}: our first step", "s", [contenders[0].first], cell.first_step, note=note))
     rows.append(Row(f"{what}: taken by other processes", "cores", others, note="near 0, or the rest is worth little"))

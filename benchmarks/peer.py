@@ -4,8 +4,9 @@
      "layout": "channels_last", "compile": "reduce-overhead"}
 
 A training step goes forward and back and updates the weights, on normalised float32 images that lie ready on the
-device: it neither reads, places or augments tiles nor averages weights, so it does less than ours. Prediction takes
-uint8 tiles in numpy arrays and returns probabilities in others, as ours does.
+device: it neither reads, places or augments tiles nor averages weights, so it does less than ours. With "same_work" it
+does: from uint8 tiles in the host's memory, by PyTorch's own grid_sample and AveragedModel. Prediction takes uint8
+tiles in numpy arrays and returns probabilities in others, as ours does.
 """
 
 import platform
@@ -16,6 +17,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.worker import Block, serve
 
@@ -53,22 +55,56 @@ def repeated(step: Callable[[], object]) -> Block:
     return block
 
 
-def train(*, model: str, size: int, batch: int, mode: str, layout: str, compile: str | None = None) -> Block:
+def train(
+    *, model: str, size: int, batch: int, mode: str, layout: str, compile: str | None = None, same_work: bool = False
+) -> Block:
     """Steps of training; mode "bfloat16" is autocast."""
     net = network(model, layout).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
     images = torch.randn(batch, 1, size, size, device=device()).to(memory_format=LAYOUTS[layout])
     masks = (torch.rand(batch, 1, size, size, device=device()) < 0.25).float()
     forward = compiled(net, compile)
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.999), use_buffers=True) if same_work else None
+    rng = np.random.default_rng(1)
+    tiles = torch.from_numpy(rng.integers(0, 256, (batch, 1, TILE, TILE), np.uint8))
+    truth = torch.from_numpy(rng.integers(0, 2, (batch, 1, TILE, TILE), np.uint8))
 
     def step() -> None:
+        nonlocal images, masks
+        if same_work:
+            images, masks = augmented(tiles.to(device()), truth.to(device()), size)
+            images = images.contiguous(memory_format=LAYOUTS[layout])
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device(), torch.bfloat16, enabled=mode == "bfloat16"):
             logits = forward(images)
         F.binary_cross_entropy_with_logits(logits.float(), masks).backward()
         optimizer.step()
+        if average:
+            average.update_parameters(net)
 
     return repeated(step)
+
+
+def augmented(images: torch.Tensor, masks: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tiles uint8 (B, 1, 101, 101) placed at random as ours are (mirror, shift, rotation, scale), contrast, brightness.
+
+    Float32 (B, 1, size, size) each, images normalised.
+    """
+    batch, side = len(images), device()
+
+    def between(low: float, high: float) -> torch.Tensor:
+        return torch.empty(batch, device=side).uniform_(low, high)
+
+    turned = torch.randint(0, 2, (batch,), device=side)
+    angle, scale = turned * between(-0.175, 0.175), torch.exp(turned * between(-0.182, 0.182)) * size / TILE
+    mirror = 1.0 - 2.0 * torch.randint(0, 2, (batch,), device=side)
+    row_x = torch.stack([angle.cos() * scale * mirror, -angle.sin() * scale * mirror, between(-0.25, 0.25)], 1)
+    row_y = torch.stack([angle.sin() * scale, angle.cos() * scale, between(-0.25, 0.25)], 1)
+    grid = F.affine_grid(torch.stack([row_x, row_y], 1), [batch, 1, size, size], align_corners=False)
+    images = F.grid_sample((images / 255 - MEAN) / STD, grid, padding_mode="reflection", align_corners=False)
+    masks = F.grid_sample(masks.float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
+    contrast, brightness = between(0.85, 1.15), between(-0.1, 0.1) / STD
+    return images * contrast[:, None, None, None] + brightness[:, None, None, None], masks
 
 
 def infer(*, model: str, size: int, batch: int, mode: str, layout: str, compile: str | None = None) -> Block:

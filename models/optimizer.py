@@ -27,7 +27,7 @@ class AdamW:
         rate, count = self._rate(step), tf.cast(step + 1, tf.float32)
         for (weight, mean, square), gradient in zip(self._slots, gradients, strict=True):
             if self._decay and weight.shape.rank > 1:
-                weight.assign_sub(rate * self._decay * weight)
+                weight.assign((1.0 - rate * self._decay) * weight)
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
                 m=mean.handle,

@@ -108,14 +108,16 @@ def test_a_block_is_long_enough_and_speeds_are_images_a_second(sleeper):
 def test_the_ratio_is_to_the_fastest_peer(sleeper):
     cell = Cell("train", "float32", batch=16, ratio=2)
     with Worker(sleeper, "any") as worker:
-        paces = {"ours": 1.0, "peer slow": 4.0, "peer fast": 3.0}
+        paces = {"ours": 1.0, "peer slow": 4.0, "peer fast": 3.0, "peer fast, same work": 5.0}
         contenders = [Contender(name, worker, cell, {"pace": pace}) for name, pace in paces.items()]
         for contender in contenders * 2:
             contender.round()
-    *speeds, found, first, others = contest.table(cell, contenders, [0.5, 0.1])
-    assert [row.median for row in speeds] == pytest.approx([16, 4, 16 / 3])
+    *speeds, found, alike, first, others = contest.table(cell, contenders, [0.5, 0.1])
+    assert [row.median for row in speeds] == pytest.approx([16, 4, 16 / 3, 16 / 5])
     assert list(found.values) == pytest.approx([3, 3])
     assert (found.reached, found.note) == (True, "peer fast")
+    assert list(alike.values) == pytest.approx([5, 5])
+    assert (alike.reached, alike.note) == (None, "peer fast, same work")
     assert (first.unit, others.unit, others.values) == ("s", "cores", [0.5, 0.1])
 
 
@@ -182,7 +184,10 @@ def test_ours_beside_the_peer(tmp_path):
         "ours",
         "peer eager contiguous",
         "peer eager channels_last",
+        "peer eager contiguous, same work",
+        "peer eager channels_last, same work",
         "ours / fastest peer",
+        "ours / fastest peer, same work",
         "our first step",
     ]
 
