@@ -1,0 +1,73 @@
+"""Which trainings `benchmarks.accuracy` compares, cheapest first: each is another one with a few flags changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Flags of tgs_train.py, and how its weights are judged out of fold.
+
+    Args:
+        against: name of the experiment that this one starts from, whose flags it takes over but for `flags`.
+        folds: how many of the five folds are trained, fold_0 first; None as in `against`.
+        group: "none" or "mosaic", how the folds were made; None as in `against`.
+        pick: which weights are judged, "last" or "cycles"; None as in `against`.
+        teacher: name of the experiment whose weights make pseudo-labels.
+    """
+
+    name: str
+    against: str | None = None
+    flags: Mapping[str, object] = field(default_factory=dict)
+    folds: int | None = None
+    group: str | None = None
+    pick: str | None = None
+    teacher: str | None = None
+
+
+# ---- for a GPU: one fold and 60 epochs, first what is noise (two seeds), then one change at a time; then five folds ----
+
+SHORT = {"model": "resnet34", "epochs": 60, "batch_size": 64, "mixed_precision": True, "seed": 1}
+STRONG = "resnet34+nopool+scse+hypercolumn"
+GPU = (
+    Experiment("base", flags=SHORT, folds=1, group="none", pick="last"),
+    Experiment("base-seed2", "base", {"seed": 2}),
+    Experiment("nopool", "base", {"model": "resnet34+nopool"}),
+    Experiment("scse", "nopool", {"model": "resnet34+nopool+scse"}),
+    Experiment("hypercolumn", "nopool", {"model": "resnet34+nopool+hypercolumn"}),
+    Experiment("strong", "nopool", {"model": STRONG}),
+    Experiment("strong-seed2", "strong", {"seed": 2}),
+    Experiment("droppath", "strong", {"model": "resnet34+nopool+droppath+scse+hypercolumn"}),
+    Experiment("dropout", "strong", {"model": f"{STRONG}+dropout"}),
+    Experiment("deep", "strong", {"model": f"{STRONG}+deep"}),
+    Experiment("elastic", "strong", {"augment": "warp+elastic+light"}),
+    Experiment("gamma", "strong", {"augment": "warp+light+gamma"}),
+    Experiment("cutout", "strong", {"augment": "warp+light+cutout"}),
+    Experiment("plain-loss", "strong", {"use_lovasz": False}),
+    Experiment("swa", "strong", {"swa": 0.25}),
+    Experiment("drop", "strong", {"drop": "black+tiny+vertical"}),
+    Experiment("resnet18", "strong", {"model": "resnet18+nopool+scse+hypercolumn"}),
+    Experiment("resnet50", "strong", {"model": "resnet50+nopool+scse+hypercolumn"}),
+    Experiment("seresnet34", "strong", {"model": "seresnet34+nopool+scse+hypercolumn"}),
+    Experiment("efficientnetv2b0", "strong", {"model": "efficientnetv2b0+scse+hypercolumn"}),
+    Experiment("imagenet", "strong", {"encoder_weights": "timm/resnet34.a1_in1k"}),
+    Experiment("long", "strong", {"epochs": 280}),
+    Experiment("scratch", "long", folds=5),  # the one that is to reach .850
+    Experiment("scratch-mosaic", "scratch", group="mosaic"),  # what of it is a leak
+    Experiment("cycles", "scratch", {"cycles": 4}, pick="cycles"),
+    Experiment("round1", "scratch", teacher="scratch"),
+    Experiment("round2", "scratch", teacher="round1"),
+    Experiment("scratch-imagenet", "scratch", {"encoder_weights": "timm/resnet34.a1_in1k"}),
+)
+
+# ---- for two cores: minutes a row, and so a network and an input too small to compete -------------------------------
+
+SMALL = {"model": "tiny", "target_size": 64, "epochs": 12, "seed": 1}
+CPU = (
+    Experiment("base", flags=SMALL, folds=5, group="none", pick="last"),
+    Experiment("mosaic", "base", group="mosaic"),
+    Experiment("base-seed2", "base", {"seed": 2}),
+    Experiment("mosaic-seed2", "mosaic", {"seed": 2}),
+)
+
+SETS: dict[str, tuple[Experiment, ...]] = {"gpu": GPU, "cpu": CPU}
