@@ -25,7 +25,7 @@ class Experiment:
     teacher: str | None = None
 
 
-# ---- for a GPU: one fold and 60 epochs, first what is noise (two seeds), then one change at a time; then five folds ----
+# ---- for a GPU: one fold and 60 epochs; first what is noise (two seeds), then a change at a time; then five folds ----
 
 SHORT = {"model": "resnet34", "epochs": 60, "batch_size": 64, "mixed_precision": True, "seed": 1}
 STRONG = "resnet34+nopool+scse+hypercolumn"
