@@ -34,7 +34,7 @@ def parser(hvd: bool) -> Parser:
     p = Parser(__doc__)
     p.group("what is trained")
     p.option("data_path", "folds/fold_0", "a fold, or the folder of all folds", metavar="PATH")
-    p.option("model", "resnet34", "network; list: shows them", metavar="NAME")
+    p.option("model", "resnet34", "network, with parts a sum like resnet34+scse; list: shows them", metavar="NAME")
     size = number(int, 32, 1024)
     p.option("target_size", 128, "side of its input in pixels, a multiple of 32", type=size, metavar="N")
     p.option("encoder_weights", None, "start from timm's ImageNet ResNet (.safetensors)", metavar="PATH")

@@ -16,8 +16,10 @@ from models.unet import MODELS as MODELS  # with Keras, which data.command.load_
 __getattr__, __dir__, __all__ = public_names(
     "models",
     {
-        "unet": "MODELS Architecture make_model",
+        "unet": "MODELS Architecture logits_only make_model",
+        "parts": "PARTS Part",
         "blocks": "conv_bn_relu convolve normalise",
+        "chance": "Drop chance",
         "losses": "LOSSES make_loss",
         "learner": "Learner",
         "ring": "Solo",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from keras import KerasTensor, layers
+from keras import KerasTensor, initializers, layers
 
 # Row i of a 4x4 kernel that sums a 3x3 kernel's rows 3 - i and 2 - i, where there are such; the same for columns.
 ROWS = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
@@ -69,6 +69,38 @@ class UpConv2D(layers.Layer):
         return batch, 2 * height, 2 * width, self.filters
 
 
+class Enlarge(layers.Layer):
+    """Bilinear enlargement by a whole factor, as a product with one constant matrix in each direction.
+
+    Of TensorFlow's own the gradient is float32 whatever the input is, which XLA rejects beside bfloat16. The matrix is
+    exact in bfloat16 for factors that are powers of two up to 64.
+    """
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(B, H, W, C) -> (B, factor * H, factor * W, C); beyond the outermost pixels' centres, their values."""
+        _, height, width, channels = x.shape
+        x = tf.reshape(x, (-1, width, channels))  # (B * H, W, C)
+        x = tf.matmul(self._weights(width, x.dtype), x)  # (B * H, factor * W, C)
+        x = tf.reshape(x, (-1, height, self.factor * width * channels))
+        x = tf.matmul(self._weights(height, x.dtype), x)  # (B, factor * H, factor * W * C)
+        return tf.reshape(x, (-1, self.factor * height, self.factor * width, channels))
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """Shape of what `call` returns."""
+        batch, height, width, channels = shape
+        return batch, self.factor * height, self.factor * width, channels
+
+    def _weights(self, side: int, dtype: tf.DType) -> tf.Tensor:
+        """How much of each of `side` pixels goes into each of the enlarged ones: (factor * side, side)."""
+        place = (np.arange(self.factor * side) + 0.5) / self.factor - 0.5
+        distance = np.abs(np.clip(place, 0, side - 1)[:, None] - np.arange(side))
+        return tf.constant(np.maximum(0.0, 1.0 - distance), dtype)
+
+
 def convolve(x: KerasTensor, filters: int, kernel: int, *, stride: int = 1, name: str) -> KerasTensor:
     """Convolution without bias: (B, H, W, C) -> (B, H / stride, W / stride, filters).
 
@@ -95,3 +127,9 @@ def up_conv_bn_relu(x: KerasTensor, skip: KerasTensor | None, filters: int, *, c
     """The same of x, enlarged twice and joined by `skip`: (B, H, W, C) -> (B, 2H, 2W, filters)."""
     inputs = [x] if skip is None else [x, skip]
     return layers.ReLU(name=f"{bn}.relu")(normalise(UpConv2D(filters, name=conv)(inputs), bn))
+
+
+def make_logits(x: KerasTensor, kernel: int, *, name: str) -> KerasTensor:
+    """Convolution to one channel: (B, H, W, C) -> (B, H, W, 1)."""
+    # A quarter of the pixels is salt: start from its log-odds.
+    return layers.Conv2D(1, kernel, padding="same", bias_initializer=initializers.Constant(-1.1), name=name)(x)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from data.geometry import Geometry
 from data.rle import TILE
+from models.unet import logits_only
 
 
 class Predictor:
@@ -25,7 +26,7 @@ class Predictor:
     ):
         """`shares` weigh the models (equal by default); `tta` averages each tile with its mirror image."""
         self.batch_size, self.tta = batch_size, tta
-        self.models = list(models)
+        self.models = [(logits_only(model), geometry) for model, geometry in models]
         shares = np.ones(len(self.models)) if shares is None else np.asarray(shares, float)
         self._shares = [float(share) for share in shares / shares.sum()]
         self._run = tf.function(self.probabilities, jit_compile=xla, autograph=False)

@@ -30,10 +30,12 @@ def load_encoder(model: keras.Model, path: str | Path) -> None:
         reason = str(error)[:120]
         raise InputError(f"{path} is no safetensors file ({reason}); give timm's model.safetensors") from None
 
+    encoder = model.name.split(".")[0]  # without the network's parts
+
     def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         value = tensors.get(name)
         if value is None:
-            raise InputError(f"{path} has no tensor '{name}'; {model.name} needs the weights of timm's {model.name}")
+            raise InputError(f"{path} has no tensor '{name}'; {encoder} needs the weights of timm's {encoder}")
         if value.dtype.kind != "f":
             raise InputError(f"{path}: '{name}' holds {value.dtype}, not floating-point numbers; give timm's file")
         if not np.isfinite(value).all():
@@ -43,7 +45,7 @@ def load_encoder(model: keras.Model, path: str | Path) -> None:
             if value.shape[2] == 3 and shape[2] == 1:
                 value = value.sum(axis=2, keepdims=True)
         if value.shape != shape:
-            raise InputError(f"{path}: '{name}' has the shape {value.shape}, {model.name} needs {shape}")
+            raise InputError(f"{path}: '{name}' has the shape {value.shape}, {encoder} needs {shape}")
         return value.astype(np.float32)
 
     for layer in model.layers:

@@ -4,9 +4,11 @@ import keras
 import tensorflow as tf
 
 from data.augmentation import Augmenter
+from models.chance import chance
 from models.losses import Loss, lovasz_symmetric
 from models.optimizer import AdamW
 from models.ring import Solo
+from models.supervision import loss_of_outputs
 
 
 class TrainingStep:
@@ -44,7 +46,7 @@ class TrainingStep:
 
         Args:
             images, masks: uint8 (B, 101, 101), masks {0, 1}.
-            step: int32 scalar, counted from the start of training; with the seed it fixes the augmentation.
+            step: int32 scalar, counted from the start of training; with the seed it fixes all that is left to chance.
             lovasz_share: float32 scalar 0..1, share of the symmetric Lovász hinge in the loss; None never computes it.
         """
         loss, gradients = self._gradients(images, masks, step, lovasz_share)
@@ -53,18 +55,17 @@ class TrainingStep:
         return loss
 
     def _compute_gradients(self, images, masks, step, lovasz_share):
-        batch = images.shape[0]
-        # Drawn for the global batch, of which this rank takes its part: all ranks differ, and a ring of N augments as
-        # one process with N times the batch does.
-        draws = _uniform((self._ring.size * batch, self._augment.draws), (self._seed, step))
-        mine = draws[self._ring.rank * batch : (self._ring.rank + 1) * batch]
-        images, masks = self._augment(images, masks, mine)  # (B, S, S, 1) each
-        with tf.GradientTape() as tape:
-            logits = self._model(images, training=True)
+        def mixed(*, logits, masks):
             losses = self._loss(logits=logits, masks=masks)  # (B,)
             if lovasz_share is not None:
                 losses += lovasz_share * (lovasz_symmetric(logits=logits, masks=masks) - losses)
-            loss = tf.reduce_mean(losses)
+            return losses
+
+        with chance(self._seed, step, images.shape[0], self._ring) as source:
+            images, masks = self._augment(images, masks, source.draw((self._augment.draws,)))  # (B, S, S, 1) each
+            with tf.GradientTape() as tape:
+                outputs = self._model(images, training=True)
+                loss = tf.reduce_mean(loss_of_outputs(outputs, masks, mixed))
         return loss, tape.gradient(loss, self._weights)
 
     def _apply_gradients(self, gradients, step):
@@ -73,12 +74,3 @@ class TrainingStep:
         decay = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
         for average, value in self._followed:
             average.assign_add((1.0 - decay) * (value - average))
-
-
-def _uniform(shape: tuple[int, ...], seed: tuple) -> tf.Tensor:
-    """Uniform float32 in [0, 1) from a seed of two integers, the same with XLA and without.
-
-    tf.random.stateless_uniform agrees on the bits only, not on how they become floats.
-    """
-    bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")
-    return tf.cast(bits // 256, tf.float32) / 2.0**24

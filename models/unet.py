@@ -1,5 +1,6 @@
-"""The table of models: an encoder from `models.encoders` under one U-Net decoder."""
+"""The table of models: an encoder from `models.encoders` under one U-Net decoder, with parts from `models.parts`."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,17 +9,24 @@ import keras
 from keras import KerasTensor, layers
 
 from data.errors import InputError
-from models.blocks import conv_bn_relu, up_conv_bn_relu
+from data.flags import listing
+from models.blocks import make_logits
+from models.decoder import decode
 from models.encoders import Features, resnet, tiny
+from models.parts import PARTS, Part
 
 
 @dataclass(frozen=True)
 class Architecture:
     """An encoder, the decoder's channels at strides 16, 8, 4, 2 and 1, and a line for `--model=list`."""
 
-    encoder: Callable[[KerasTensor], Features]
+    encoder: Callable[..., Features]
     decoder: tuple[int, int, int, int, int]
     about: str = ""
+
+    def takes(self, part: Part) -> bool:
+        """Whether the encoder knows what `part` asks of it."""
+        return part.encoder.keys() <= inspect.signature(self.encoder).parameters.keys()
 
 
 MODELS: dict[str, Architecture] = {
@@ -29,46 +37,75 @@ MODELS: dict[str, Architecture] = {
 
 
 def list_models() -> str:
-    """A line for each model: parameters, and what it is."""
-    return "\n".join(
+    """A line for each encoder: parameters, and what it is; then one for each part."""
+    encoders = "\n".join(
         f"  {name:17} {make_model(name).count_params() / 1e6:5.1f} M parameters, {architecture.about}"
         for name, architecture in MODELS.items()
     )
+    return f"{encoders}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{listing(PARTS)}"
+
+
+def read_name(text: str) -> tuple[Architecture, list[Part]]:
+    """Encoder and parts of a name such as "resnet34+nopool+scse".
+
+    Parts come in the order of PARTS and once each, so that a network has one name, and its weights one folder.
+
+    Raises:
+        InputError: a name that is not known (the message lists the known ones), or parts that do not go so.
+    """
+    encoder, *names = text.split("+")
+    if encoder not in MODELS:
+        raise InputError(f"no model '{encoder}'; choose from {', '.join(sorted(MODELS))}")
+    architecture = MODELS[encoder]
+    known = [name for name, part in PARTS.items() if architecture.takes(part)]
+    for name in names:
+        if name not in known:
+            wrong = f"{encoder} takes no part '{name}'" if name in PARTS else f"no part '{name}'"
+            raise InputError(f"--model={text}: {wrong}; choose from {', '.join(known)}")
+    ordered = [name for name in known if name in names]
+    if names != ordered:
+        raise InputError(f"--model={text}: each part once, in the order of the list: {'+'.join([encoder, *ordered])}")
+    return architecture, [PARTS[name] for name in names]
 
 
 def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> keras.Model:
     """Build a segmentation network: normalised images (B, size, size, 1) -> logits float32 (B, size, size, 1).
 
+    With the part `deep` it gives a list, of which the logits are the first; `logits_only` leaves out the rest.
+
     Args:
-        name: a key of MODELS.
+        name: a key of MODELS, and perhaps keys of PARTS, as in "resnet34+scse+hypercolumn".
         size: side of the input in pixels, a multiple of 32.
         mixed_precision: compute in bfloat16; variables and logits stay float32.
     Raises:
         InputError: an unknown name (the message lists the known ones) or a size that does not fit.
     """
-    if name not in MODELS:
-        raise InputError(f"no model '{name}'; choose from {', '.join(sorted(MODELS))}")
+    architecture, parts = read_name(name)
     if size < 32 or size % 32:
         raise InputError(f"target size {size} is not a multiple of 32; take {max(32, round(size / 32) * 32)}")
-    architecture = MODELS[name]
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed_precision else "float32")
     try:
         image = keras.Input((size, size, 1), name="image")
-        x = _unet_decoder(architecture.encoder(image), architecture.decoder)
-        # A quarter of the pixels is salt: start from its log-odds.
-        x = layers.Conv2D(1, 3, padding="same", bias_initializer=keras.initializers.Constant(-1.1), name="logits")(x)
-        logits = layers.Activation("linear", dtype="float32", name="float32")(x)  # the losses' type
+        outputs = _build(image, architecture, parts)
     finally:
         keras.config.set_dtype_policy(policy)
-    return keras.Model(image, logits, name=name)
+    # TensorFlow allows no "+" in the name of a scope.
+    return keras.Model(image, outputs if len(outputs) > 1 else outputs[0], name=name.replace("+", "."))
 
 
-def _unet_decoder(features: Features, channels: tuple[int, ...]) -> KerasTensor:
-    """U-Net decoder (Ronneberger et al., 2015, arXiv:1505.04597): (B, S / 32, S / 32, C) -> (B, S, S, channels[-1])."""
-    x = features[32]
-    for stride, filters in zip((16, 8, 4, 2, 1), channels, strict=True):
-        name = f"decoder.stride{stride}"
-        x = up_conv_bn_relu(x, features.get(stride), filters, conv=f"{name}.conv1", bn=f"{name}.bn1")
-        x = conv_bn_relu(x, filters, conv=f"{name}.conv2", bn=f"{name}.bn2")
-    return x
+def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) -> list[KerasTensor]:
+    """The outputs of a network: logits, and what its parts add."""
+    features = architecture.encoder(image, **{key: value for part in parts for key, value in part.encoder.items()})
+    stages = decode(features, architecture.decoder, parts)
+    x = stages[1]
+    for part in parts:
+        x = part.top(x, stages)
+    x = make_logits(x, 3, name="logits")
+    logits = layers.Activation("linear", dtype="float32", name="float32")(x)  # the losses' type
+    return [logits, *(head for part in parts for head in part.heads(features, stages))]
+
+
+def logits_only(model: keras.Model) -> keras.Model:
+    """The same network, of the same variables, without what only its training needs."""
+    return model if len(model.outputs) == 1 else keras.Model(model.inputs[0], model.outputs[0], name=model.name)

@@ -1,0 +1,110 @@
+"""Parts of a network that a name adds to an encoder, such as `resnet34+scse+hypercolumn`.
+
+A part changes what the network is made of at one place or several, and leaves the rest as it is.
+"""
+
+from collections.abc import Mapping
+
+from keras import KerasTensor, layers
+
+from models.blocks import Enlarge, convolve, make_logits
+from models.chance import Drop
+from models.encoders import Features
+
+REDUCTION = 2  # of channels in scSE's squeeze: the paper's choice
+WIDE = 16  # channels of a stage in the hypercolumn, at most: as many as stride 1 has
+DROPOUT = 0.2  # share of channels
+DROP_PATH = 0.2  # of the last block; the paper has 0.5 for 54 blocks
+
+
+class Part:
+    """What a part may change; each method leaves things as they are."""
+
+    encoder: Mapping[str, object] = {}  # keyword arguments for the encoder, which must know them
+
+    def stage(self, x: KerasTensor, name: str) -> KerasTensor:
+        """What the decoder's stage `name` puts out, (B, H, W, C), from what it would."""
+        return x
+
+    def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
+        """What the logits are computed from, (B, S, S, C), from what they would be and all stages by stride."""
+        return x
+
+    def heads(self, features: Features, stages: Features) -> list[KerasTensor]:
+        """Further outputs, for training only, from the encoder's features and the decoder's stages by stride."""
+        return []
+
+
+class NoPool(Part):
+    """ResNet's stem without its max-pool: features at strides 2 to 16, of four times as many pixels."""
+
+    encoder = {"pool": False}
+
+
+class DropPath(Part):
+    """Residual blocks left out at random, the last a fifth of the time (Huang et al., 2016, arXiv:1603.09382)."""
+
+    encoder = {"drop_path": DROP_PATH}
+
+
+class Scse(Part):
+    """Squeeze and excitation of channels and pixels in each decoder stage (Roy et al., 2018, arXiv:1803.02579)."""
+
+    def stage(self, x: KerasTensor, name: str) -> KerasTensor:
+        """x times a gate a channel, plus x times a gate a pixel, gates in 0..1."""
+        name, filters = f"{name}.scse", x.shape[-1]
+        squeezed = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.mean")(x)  # (B, 1, 1, C)
+        squeezed = layers.Conv2D(
+            filters // REDUCTION, 1, activation="relu", kernel_initializer="he_normal", name=f"{name}.squeeze"
+        )(squeezed)
+        channel = layers.Conv2D(filters, 1, activation="sigmoid", name=f"{name}.channel")(squeezed)  # (B, 1, 1, C)
+        space = layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}.space")(x)  # (B, H, W, 1)
+        by_channel = layers.Multiply(name=f"{name}.by_channel")([x, channel])
+        by_space = layers.Multiply(name=f"{name}.by_space")([x, space])
+        return layers.Add(name=f"{name}.sum")([by_channel, by_space])
+
+
+class Hypercolumn(Part):
+    """Logits from all decoder stages, enlarged and joined (Hariharan et al., 2015, arXiv:1411.5752)."""
+
+    def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
+        """(B, S, S, up to WIDE channels a stage)."""
+        columns = []
+        for stride, y in stages.items():
+            name = f"hypercolumn.stride{stride}"
+            if y.shape[-1] > WIDE:
+                y = convolve(y, WIDE, 1, name=f"{name}.conv")
+            columns.append(Enlarge(stride, name=f"{name}.enlarge")(y) if stride > 1 else y)
+        return layers.Concatenate(name="hypercolumn")(columns)
+
+
+class Dropout(Part):
+    """A fifth of the channels before the logits dropped at random (Tompson et al., 2015, arXiv:1411.4280)."""
+
+    def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
+        """x with channels left out while training."""
+        return Drop(DROPOUT, channels=True, name="dropout")(x)
+
+
+class Deep(Part):
+    """Coarser stages' masks, and "is there salt", in the training loss (Lee et al., 2015, arXiv:1409.5185)."""
+
+    def heads(self, features: Features, stages: Features) -> list[KerasTensor]:
+        """Logits float32 of "is there salt" (B, 1), then of each coarser stage (B, S, S, 1); see models.supervision."""
+        deepest = layers.GlobalAveragePooling2D(dtype="float32", name="deep.mean")(features[max(features)])
+        found = [layers.Dense(1, dtype="float32", name="deep.salt")(deepest)]
+        for stride in (stride for stride in stages if stride > 1):
+            name = f"deep.stride{stride}"
+            y = Enlarge(stride, name=f"{name}.enlarge")(make_logits(stages[stride], 1, name=name))
+            found.append(layers.Activation("linear", dtype="float32", name=f"{name}.float32")(y))
+        return found
+
+
+PARTS: dict[str, Part] = {  # in the order in which a name has them, and a network applies them
+    "nopool": NoPool(),
+    "droppath": DropPath(),
+    "scse": Scse(),
+    "hypercolumn": Hypercolumn(),
+    "dropout": Dropout(),
+    "deep": Deep(),
+}
