@@ -3,8 +3,6 @@
 A part changes what the network is made of at one place or several, and leaves the rest as it is.
 """
 
-from collections.abc import Mapping
-
 from keras import KerasTensor, layers
 
 from models.blocks import Enlarge, convolve, make_logits
@@ -20,7 +18,9 @@ DROP_PATH = 0.2  # of the last block; the paper has 0.5 for 54 blocks
 class Part:
     """What a part may change; each method leaves things as they are."""
 
-    encoder: Mapping[str, object] = {}  # keyword arguments for the encoder, which must know them
+    def encoder(self) -> dict[str, object]:
+        """Keyword arguments for the encoder, which must know them."""
+        return {}
 
     def stage(self, x: KerasTensor, name: str) -> KerasTensor:
         """What the decoder's stage `name` puts out, (B, H, W, C), from what it would."""
@@ -38,13 +38,17 @@ class Part:
 class NoPool(Part):
     """ResNet's stem without its max-pool: features at strides 2 to 16, of four times as many pixels."""
 
-    encoder = {"pool": False}
+    def encoder(self) -> dict[str, object]:
+        """The stem's max-pool stays out."""
+        return {"pool": False}
 
 
 class DropPath(Part):
     """Residual blocks left out at random, the last a fifth of the time (Huang et al., 2016, arXiv:1603.09382)."""
 
-    encoder = {"drop_path": DROP_PATH}
+    def encoder(self) -> dict[str, object]:
+        """The rate of the last block, to which the others' grow."""
+        return {"drop_path": DROP_PATH}
 
 
 class Scse(Part):
@@ -70,11 +74,10 @@ class Hypercolumn(Part):
     def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
         """(B, S, S, up to WIDE channels a stage)."""
         columns = []
-        for stride, y in stages.items():
+        for stride, stage in stages.items():
             name = f"hypercolumn.stride{stride}"
-            if y.shape[-1] > WIDE:
-                y = convolve(y, WIDE, 1, name=f"{name}.conv")
-            columns.append(Enlarge(stride, name=f"{name}.enlarge")(y) if stride > 1 else y)
+            column = convolve(stage, WIDE, 1, name=f"{name}.conv") if stage.shape[-1] > WIDE else stage
+            columns.append(Enlarge(stride, name=f"{name}.enlarge")(column) if stride > 1 else column)
         return layers.Concatenate(name="hypercolumn")(columns)
 
 

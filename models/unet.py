@@ -26,7 +26,7 @@ class Architecture:
 
     def takes(self, part: Part) -> bool:
         """Whether the encoder knows what `part` asks of it."""
-        return part.encoder.keys() <= inspect.signature(self.encoder).parameters.keys()
+        return part.encoder().keys() <= inspect.signature(self.encoder).parameters.keys()
 
 
 MODELS: dict[str, Architecture] = {
@@ -96,7 +96,7 @@ def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> 
 
 def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) -> list[KerasTensor]:
     """The outputs of a network: logits, and what its parts add."""
-    features = architecture.encoder(image, **{key: value for part in parts for key, value in part.encoder.items()})
+    features = architecture.encoder(image, **{key: value for part in parts for key, value in part.encoder().items()})
     stages = decode(features, architecture.decoder, parts)
     x = stages[1]
     for part in parts:

@@ -13,6 +13,7 @@ from data.augmentation import AUGMENTATIONS
 from data.folds import STRATIFICATIONS
 from data.progress import bar, counted, duration
 from models.losses import LOSSES
+from models.parts import PARTS
 from models.unet import MODELS
 from tests.scripts import run_here, run_script
 
@@ -108,7 +109,7 @@ class Keep:
 @pytest.mark.parametrize(
     ("main", "flag", "names"),
     [
-        (tgs_train.main, "model", MODELS),
+        (tgs_train.main, "model", [*MODELS, "and", *PARTS]),
         (tgs_train.main, "loss", LOSSES),
         (tgs_train.main, "augment", ["warp", *AUGMENTATIONS]),
         (tgs_preprocess.main, "stratify", STRATIFICATIONS),
