@@ -87,21 +87,31 @@ def test_it_learns_eight_tiles_by_heart(tiles):
     assert score(tiles.masks, learner.predictor(tiles.images) > 0.5) > 0.6
     placed, masks = Augmenter(Geometry(64), "none")(*batch, tf.zeros((8, 8)))
     salt, *coarse = learner.ema(placed, training=False)[1:]
-    assert np.array_equal(salt.numpy().ravel() > 0, masks.numpy().any(axis=(1, 2, 3)))
-    assert all(loss < 0.5 for loss in bce(logits=coarse[-1], masks=masks)[:6])
+    has_salt = masks.numpy().any(axis=(1, 2, 3))
+    assert np.array_equal(salt.numpy().ravel() > 0, has_salt)
+    for logits in coarse:
+        assert bce(logits=logits, masks=masks).numpy()[has_salt].max() < 0.4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mixed_precision", [False, True])
 def test_xla_computes_the_same(small, tiles, mixed_precision):
-    (batch,) = TrainingBatches(tiles, batch_size=8, seed=1).epoch(0)
-    losses, probabilities = [], []
+    """Forward with drops, every head's loss, backward and prediction: what rounding leaves of the gradients' direction.
+
+    In bfloat16, and behind ReLUs and sorted errors, single values differ, with parts and without.
+    """
+    batch = tf.constant(tiles.images), tf.constant(tiles.masks)
+    losses, gradients, probabilities = [], [], []
     for xla in (False, True):
-        learner = make_learner(SMALL, 2, xla=xla, learning_rate=1e-3, mixed_precision=mixed_precision)
-        losses.append(learner.train_epoch([batch] * 2, 0, 0.5).loss)
+        learner = make_learner(SMALL, 2, xla=xla, mixed_precision=mixed_precision)
+        loss, found = learner._step._gradients(*batch, tf.constant(3), tf.constant(0.5))
+        losses.append(float(loss))
+        gradients.append(np.concatenate([g.numpy().ravel() for g in found]))
         probabilities.append(learner.predictor(tiles.images))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-2 if mixed_precision else 1e-3)
-    assert np.allclose(*probabilities, atol=0.05 if mixed_precision else 0.01)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2 if mixed_precision else 1e-4)
+    a, b = gradients
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > (0.98 if mixed_precision else 0.9999)
+    assert np.allclose(*probabilities, atol=0.02 if mixed_precision else 1e-4)
 
 
 def test_two_ranks_of_b_are_one_process_of_2b(small, tiles, monkeypatch):
