@@ -47,7 +47,7 @@ class UpConv2D(layers.Layer):
         """Make the kernel for the shapes of x and, if there is one, of the skip."""
         channels = sum(shape[-1] for shape in shapes)
         shape = (3, 3, channels, self.filters)
-        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="he_normal")
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="he_normal", autocast=False)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         """x (B, H, W, C), and perhaps a skip (B, 2H, 2W, D) -> (B, 2H, 2W, filters)."""
