@@ -113,9 +113,9 @@ def convolve(x: KerasTensor, filters: int, kernel: int, *, stride: int = 1, name
     return layers.Conv2D(filters, kernel, stride, padding, use_bias=False, kernel_initializer="he_normal", name=name)(x)
 
 
-def normalise(x: KerasTensor, name: str) -> KerasTensor:
+def normalise(x: KerasTensor, name: str, epsilon: float = 1e-5) -> KerasTensor:
     """Batch normalisation with ResNet's constants."""
-    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+    return BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)(x)
 
 
 def conv_bn_relu(x: KerasTensor, filters: int, kernel: int = 3, *, stride: int = 1, conv: str, bn: str) -> KerasTensor:

@@ -11,11 +11,21 @@ from models.chance import Drop
 Features = dict[int, KerasTensor]  # stride -> (B, S / stride, S / stride, C)
 
 
-def resnet(x: KerasTensor, blocks: tuple[int, int, int, int], *, pool: bool = True, drop_path: float = 0.0) -> Features:
-    """ResNet of basic blocks (He et al., 2015, arXiv:1512.03385) on x (B, S, S, 1).
+def resnet(
+    x: KerasTensor,
+    blocks: tuple[int, int, int, int],
+    *,
+    bottleneck: bool = False,
+    squeeze: bool = False,
+    pool: bool = True,
+    drop_path: float = 0.0,
+) -> Features:
+    """ResNet (He et al., 2015, arXiv:1512.03385) on x (B, S, S, 1), as in timm.
 
     Args:
-        blocks: how many at each of four resolutions.
+        blocks: how many in each of the four stages.
+        bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions, the 3x3 with the stride; otherwise of two 3x3.
+        squeeze: weigh each block's channels by squeeze and excitation.
         pool: False leaves out the stem's max-pool, and the features are at strides 2 to 16.
         drop_path: rate 0..1 at which the last block is left out while training, and others by their depth
             (stochastic depth; Huang et al., 2016, arXiv:1603.09382).
@@ -32,21 +42,47 @@ def resnet(x: KerasTensor, blocks: tuple[int, int, int, int], *, pool: bool = Tr
             done += 1
             drop = drop_path * done / sum(blocks)
             stride = 2 if stage > 1 and block == 0 else 1
-            x = _basic_block(x, 32 << stage, stride, drop, f"encoder.layer{stage}.{block}")
+            x = _block(
+                x,
+                32 << stage,
+                f"encoder.layer{stage}.{block}",
+                stride=stride,
+                bottleneck=bottleneck,
+                squeeze=squeeze,
+                drop=drop,
+            )
         features[deepest >> 4 - stage] = x
     return features
 
 
-def _basic_block(x: KerasTensor, filters: int, stride: int, drop: float, name: str) -> KerasTensor:
-    shortcut = x
-    x = conv_bn_relu(x, filters, stride=stride, conv=f"{name}.conv1", bn=f"{name}.bn1")
-    x = normalise(convolve(x, filters, 3, name=f"{name}.conv2"), f"{name}.bn2")
+def _block(
+    x: KerasTensor, filters: int, name: str, *, stride: int, bottleneck: bool, squeeze: bool, drop: float
+) -> KerasTensor:
+    shortcut, last = x, "3" if bottleneck else "2"
+    if bottleneck:
+        x = conv_bn_relu(x, filters, 1, conv=f"{name}.conv1", bn=f"{name}.bn1")
+        x = conv_bn_relu(x, filters, stride=stride, conv=f"{name}.conv2", bn=f"{name}.bn2")
+        filters *= 4
+    else:
+        x = conv_bn_relu(x, filters, stride=stride, conv=f"{name}.conv1", bn=f"{name}.bn1")
+    x = normalise(convolve(x, filters, 1 if bottleneck else 3, name=f"{name}.conv{last}"), f"{name}.bn{last}")
+    if squeeze:
+        x = _squeeze_excite(x, f"{name}.se")
     if drop:
         x = Drop(drop, channels=False, name=f"{name}.drop_path")(x)
-    if stride > 1:
+    if shortcut.shape != x.shape:
         shortcut = convolve(shortcut, filters, 1, stride=stride, name=f"{name}.downsample.0")
         shortcut = normalise(shortcut, f"{name}.downsample.1")
     return layers.ReLU(name=f"{name}.relu")(layers.Add(name=f"{name}.add")([x, shortcut]))
+
+
+def _squeeze_excite(x: KerasTensor, name: str) -> KerasTensor:
+    """Weigh the channels of x (B, H, W, C) by their means over the image (Hu et al., 2018, arXiv:1709.01507)."""
+    channels = x.shape[-1]
+    weights = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.mean")(x)  # (B, 1, 1, C)
+    weights = layers.Conv2D(max(8, channels // 16), 1, activation="relu", name=f"{name}.fc1")(weights)
+    weights = layers.Conv2D(channels, 1, activation="sigmoid", name=f"{name}.fc2")(weights)
+    return layers.Multiply(name=f"{name}.scale")([x, weights])
 
 
 def tiny(x: KerasTensor) -> Features:

@@ -12,6 +12,7 @@ from data.errors import InputError
 from data.flags import listing
 from models.blocks import make_logits
 from models.decoder import decode
+from models.efficientnet import efficientnet_lite, efficientnet_v2
 from models.encoders import Features, resnet, tiny
 from models.parts import PARTS, Part
 
@@ -29,19 +30,41 @@ class Architecture:
         return part.encoder().keys() <= inspect.signature(self.encoder).parameters.keys()
 
 
+SMALL, LARGE = (2, 2, 2, 2), (3, 4, 6, 3)  # blocks of ResNet-18, and of ResNet-34 and 50
+WIDTHS = (256, 128, 64, 32, 16)
+
 MODELS: dict[str, Architecture] = {
-    "resnet34": Architecture(partial(resnet, blocks=(3, 4, 6, 3)), (256, 128, 64, 32, 16), "ResNet-34 encoder"),
-    "resnet18": Architecture(partial(resnet, blocks=(2, 2, 2, 2)), (256, 128, 64, 32, 16), "ResNet-18 encoder"),
-    "tiny": Architecture(tiny, (64, 32, 24, 16, 16), "for tests and demonstrations"),
+    "resnet34": Architecture(partial(resnet, blocks=LARGE), WIDTHS, "24.4 M parameters, ResNet-34"),
+    "resnet18": Architecture(partial(resnet, blocks=SMALL), WIDTHS, "14.3 M parameters, ResNet-18"),
+    "resnet50": Architecture(partial(resnet, blocks=LARGE, bottleneck=True), WIDTHS, "32.6 M parameters, ResNet-50"),
+    "seresnet18": Architecture(partial(resnet, blocks=SMALL, squeeze=True), WIDTHS, "14.4 M parameters, SE-ResNet-18"),
+    "seresnet34": Architecture(partial(resnet, blocks=LARGE, squeeze=True), WIDTHS, "24.6 M parameters, SE-ResNet-34"),
+    "seresnet50": Architecture(
+        partial(resnet, blocks=LARGE, bottleneck=True, squeeze=True), WIDTHS, "35.1 M parameters, SE-ResNet-50"
+    ),
+    "efficientnet_lite0": Architecture(efficientnet_lite, WIDTHS, "5.2 M parameters, EfficientNet-Lite0"),
+    "efficientnet_lite2": Architecture(
+        partial(efficientnet_lite, width=1.1, depth=1.2), WIDTHS, "6.8 M parameters, EfficientNet-Lite2"
+    ),
+    "efficientnetv2_b0": Architecture(
+        partial(efficientnet_v2, version="B0"), WIDTHS, "7.6 M parameters, EfficientNetV2-B0"
+    ),
+    "efficientnetv2_b1": Architecture(
+        partial(efficientnet_v2, version="B1"), WIDTHS, "8.6 M parameters, EfficientNetV2-B1"
+    ),
+    "efficientnetv2_b2": Architecture(
+        partial(efficientnet_v2, version="B2"), WIDTHS, "10.5 M parameters, EfficientNetV2-B2"
+    ),
+    "efficientnetv2_b3": Architecture(
+        partial(efficientnet_v2, version="B3"), WIDTHS, "14.7 M parameters, EfficientNetV2-B3"
+    ),
+    "tiny": Architecture(tiny, (64, 32, 24, 16, 16), "0.4 M parameters, for tests and demonstrations"),
 }
 
 
 def list_models() -> str:
-    """A line for each encoder: parameters, and what it is; then one for each part."""
-    encoders = "\n".join(
-        f"  {name:17} {make_model(name).count_params() / 1e6:5.1f} M parameters, {architecture.about}"
-        for name, architecture in MODELS.items()
-    )
+    """A line for each encoder, then for each part. To count parameters here, every network would have to be built."""
+    encoders = "\n".join(f"  {name:18} {architecture.about}" for name, architecture in MODELS.items())
     return f"{encoders}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{listing(PARTS)}"
 
 
