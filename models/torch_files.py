@@ -8,6 +8,7 @@ import math
 import pickletools
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -21,6 +22,9 @@ MAX_BYTES = 1 << 30  # of a file; ResNet-152 has 240 MB
 MAX_STEPS = 1_000_000  # of its program; EfficientNet-Lite2 has 20,000
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what files of PyTorch before 1.6 begin with
 TYPES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+# What a program that is none of ours runs into; RuntimeError is zipfile's for encrypted files and what it lacks.
+REFUSALS = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError)
+REFUSALS += (zipfile.BadZipFile,)
 TENSOR, DICT = "torch._utils _rebuild_tensor_v2", "collections OrderedDict"
 
 
@@ -55,10 +59,12 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
         tensors, read = _read_zip(content) if content[:2] == b"PK" else _read_legacy(BytesIO(content))
         if not isinstance(tensors, dict) or not all(isinstance(tensor, _Tensor) for tensor in tensors.values()):
             raise ValueError("not a dictionary of tensors")
+        if sum(math.prod(t.shape) * TYPES[t.storage.kind].itemsize for t in tensors.values()) > len(content):
+            raise ValueError("more numbers than the file has")
+        read = cache(read)
         found = {name: _array(tensor, read) for name, tensor in tensors.items()}
         return {name: array for name, array in found.items() if array.dtype.kind == "f"}
-    except (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        # Of zipfile: RuntimeError for encrypted files, NotImplementedError for features it lacks.
+    except REFUSALS as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{path} is no PyTorch file of tensors alone ({reason}); give a state dict, or timm's model.safetensors"
@@ -73,6 +79,8 @@ def _read_zip(content: bytes) -> tuple[object, Reader]:
     archive = zipfile.ZipFile(BytesIO(content))
     if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
         raise ValueError("compressed")
+    if sum(info.file_size for info in archive.infolist()) > len(content):
+        raise ValueError("files that lie in one another")
     (program,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
     root = program.removesuffix("data.pkl")
     if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
@@ -87,7 +95,10 @@ def _read_legacy(file: BinaryIO) -> tuple[object, Reader]:
     if _unpickle(file)["little_endian"] is not True:
         raise ValueError("not little-endian")
     tensors, keys, places = _unpickle(file), _unpickle(file), {}
-    sizes = {tensor.storage.key: _size(tensor.storage) for tensor in tensors.values()}
+    storages = {tensor.storage for tensor in tensors.values()}
+    sizes = {storage.key: _size(storage) for storage in storages}
+    if len(sizes) < len(storages):
+        raise ValueError("numbers of two kinds in one place")
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
         places[key] = file.tell(), count
@@ -141,7 +152,7 @@ def _unpickle(file: BinaryIO) -> object:  # noqa: PLR0912, a case for each instr
                 stack.append(value)
             case "GLOBAL":
                 if value not in (TENSOR, DICT, *TYPES):
-                    raise ValueError(f"asks for {value.replace(' ', '.')}")
+                    raise ValueError(f"asks for {value.replace(' ', '.')!r}")
                 stack.append(value)
             case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
                 stack.append({"EMPTY_DICT": {}, "EMPTY_LIST": [], "EMPTY_TUPLE": ()}[operation.name])
