@@ -160,8 +160,8 @@ def _unpickle(file: BinaryIO) -> object:  # noqa: PLR0912, a case for each instr
                 stack.append(tuple(_cut(stack, len(stack) - int(operation.name[-1]))))
             case "TUPLE":
                 stack.append(tuple(_cut(stack, marks.pop())))
-            case "APPENDS":
-                values = _cut(stack, marks.pop())
+            case "APPEND" | "APPENDS":
+                values = _cut(stack, marks.pop() if operation.name == "APPENDS" else len(stack) - 1)
                 _is(list, stack[-1]).extend(values)
             case "SETITEM":
                 _set(_cut(stack, len(stack) - 2), stack)
