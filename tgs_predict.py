@@ -40,9 +40,9 @@ def parser() -> Parser:
     p.option("validate", None, "check this submission against the ids under --data_path", metavar="FILE")
     p.group("with which weights")
     p.option("model", "resnet34", "of this model; list: shows what is trained", metavar="NAME")
-    p.option("pick", "best", "of the best epoch, or of the last", choices=("best", "last"))
+    p.option("pick", "best", "of the best epoch, of the last, or of every cycle", choices=("best", "last", "cycles"))
     p.option("fold_weights", "equal", "folds count equally, or by their score", choices=("equal", "score"))
-    p.flag("allow_missing", False, "go on when a fold has no weights (default: False)")
+    p.flag("allow_missing", False, "go on when a fold, or a cycle, has no weights (default: False)")
     p.group("how")
     data = "folder with test/images, folder of tiles, one tile, or a section (.png or .npy of any size)"
     p.option("data_path", "data/tgs", data, metavar="PATH")
@@ -118,11 +118,12 @@ def weights_files(args) -> list[Path]:
 def load(args, files: list[Path]):
     """The ensemble of these weights that the flags ask for."""
     from models.checkpoints import ENDING
-    from models.ensemble import load_ensemble
+    from models.ensemble import fold_of, load_ensemble
 
+    name = f"{args.model}_{len({*map(fold_of, files)})}_folds_{args.pick}"
     return load_ensemble(
         files,
-        files[0].name.removesuffix(ENDING) if args.file_name else f"{args.model}_{len(files)}_folds_{args.pick}",
+        files[0].name.removesuffix(ENDING) if args.file_name else name,
         threshold=args.threshold,
         min_area=args.min_area,
         pick=args.pick,
@@ -159,8 +160,7 @@ def predict(args) -> Path:
         keep = None
         if args.probabilities:
             endings.append(PROBABILITIES[args.probabilities])
-            place = f"{stem}{endings[-1]}"
-            keep = stack.enter_context(writing_probabilities(place, args.probabilities, list(tiles)))
+            keep = stack.enter_context(writing_probabilities(f"{stem}{endings[-1]}", args.probabilities, list(tiles)))
         with bar("predict", len(tiles)) as shown:
             batches, fed = tee(read_ahead(tiles, args.batch_size))
             found = ensemble.predictor.each(images for _, images in fed)

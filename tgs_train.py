@@ -45,11 +45,15 @@ def parser(hvd: bool) -> Parser:
     p.option("learning_rate", 1e-3, rate, type=number(float, 1e-9, 10), metavar="X")
     warmup = "epochs of linear warm-up, then cosine decay to 0"
     p.option("warmup_epochs", 5, warmup, type=number(int, 0, 100000), metavar="N")
+    cycles = "cosine cycles of equal length; with several each one's end is kept, for tgs_predict.py --pick=cycles"
+    p.option("cycles", 1, cycles, type=number(int, 1, 1000), metavar="N")
     p.option("weight_decay", 0.05, "AdamW's decoupled weight decay", type=number(float, 0, 10), metavar="X")
     p.option("loss", "bce", "a loss, or a sum like bce+dice; list: shows them", metavar="NAME")
     p.flag("use_lovasz", True, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
     p.option("augment", "warp+light", "augmentations, or none; list: shows them", metavar="NAME")
     p.option("ema_decay", 0.999, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X")
+    swa = "part of the last cycle's epochs over which that average is the equal mean of all steps (SWA)"
+    p.option("swa", 0.0, swa, type=number(float, 0, 1), metavar="X")
     p.option("seed", 1, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
     p.group("on which machine, and where to")
     p.flag("mixed_precision", False, "compute in bfloat16 (default: False)")
@@ -177,8 +181,10 @@ def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
         row = {"epoch": epoch + 1, "loss": trained.loss, "val_loss": result.loss, "val_score": result.score}
         row["learning_rate"] = learner.learning_rate(epoch + 1)
         best = progress.add(row, time.perf_counter() - began)
-        recipe = make_recipe(args, fold, ring, progress)
-        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, trained))
+        cycle = learner.schedule.cycle(epoch) + 1
+        recipe = make_recipe(args, fold, ring, progress) | {"cycle": cycle, "cycles": len(learner.schedule.ends)}
+        ended = cycle if args.cycles > 1 and progress.epoch in learner.schedule.ends else None
+        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, trained, cycle=ended))
         left = (args.epochs - progress.epoch) * progress.seconds / progress.epoch
         ring.print(
             f"{title}: loss {trained.loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
@@ -225,14 +231,17 @@ def make_recipe(args, fold, ring, progress) -> dict:
 def next_command(args, recipe: dict) -> str:
     """What to type next: the evaluation once every fold of the split has weights, until then one fold's prediction."""
     folder = Path(args.weights_path) / args.model
-    missing = [k for k in range(recipe["folds"]) if not (folder / f"fold_{k}_best.weights.h5").is_file()]
+    kept = f"cycle{args.cycles}" if args.cycles > 1 else "best"
+    missing = [k for k in range(recipe["folds"]) if not (folder / f"fold_{k}_{kept}.weights.h5").is_file()]
     if missing:
         return (
             f"next: python tgs_predict.py --file_name={folder}/{recipe['fold']}_best.weights.h5, "
             f"or train the {len(missing)} other folds: this command with --data_path={Path(args.data_path).parent}"
         )
     elsewhere = "" if args.weights_path == "weights" else f" --weights_path={args.weights_path}"
-    return f"next: python tgs_predict.py --oof=True --model={args.model}{elsewhere}"
+    return (
+        f"next: python tgs_predict.py --oof=True --model={args.model}{' --pick=cycles' * (args.cycles > 1)}{elsewhere}"
+    )
 
 
 if __name__ == "__main__":

@@ -87,6 +87,15 @@ def remove_temporaries(folder: str | Path, name: str = "") -> None:
             _remove(path)
 
 
+def remove_files(folder: Path, pattern: str) -> None:
+    """Remove the files in `folder` whose names fit `pattern`, the last by name first; InputError when one stays."""
+    for path in sorted(folder.glob(pattern), reverse=True):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot remove {path}: {error.strerror}; remove it, then run this again") from None
+
+
 @contextmanager
 def held(folder: str | Path) -> Iterator[None]:
     """Keep `folder` for this process: InputError when another one, here or on a machine that shares it, has it.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,22 +14,28 @@ from models.checkpoints import ENDING, load_model, load_recipe
 from models.predictor import Predictor
 from models.ring import Solo
 
-PICKS = ("best", "last")
+PICKS = {"best": "best", "last": "last", "cycles": "cycle*"}  # which weights of a fold -> how their names end
+
+
+def fold_of(file: Path) -> str:
+    """The fold that a weights file is of, by its name: fold_0_cycle3.weights.h5 -> fold_0."""
+    return file.name.rpartition("_")[0]
 
 
 def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing: bool = False) -> list[Path]:
-    """The weights files of a model's folds, of the `pick` epoch, in order of fold.
+    """The weights files of a model's folds, `pick` (one of PICKS) of each, in order of fold and cycle.
 
     Raises:
-        InputError: none at all, of different splits, of another fold than their name says, or (unless `allow_missing`)
-            not of every fold.
+        InputError: none at all, of different splits or trainings, of another fold than their name says, or (unless
+            `allow_missing`) not of every fold, and of every cycle.
     """
     if Path(model).name != model:
         raise InputError(f"--model={model} is a path; name a model, and with --weights_path its folder")
     folder = Path(weights_path) / model
-    files = sorted(folder.glob(f"fold_*_{pick}{ENDING}"), key=lambda file: (len(file.name), file.name))
+    files = _find(folder, pick)
     if not files:
-        raise InputError(f"no fold_*_{pick}{ENDING} in {folder}; train first, or name another --model")
+        made = ", which a training with --cycles leaves" if pick == "cycles" else ""
+        raise InputError(f"no fold_*_{PICKS[pick]}{ENDING} in {folder}{made}; train first, or name another --model")
     recipes = [load_recipe(file) for file in files]
     for file, recipe in zip(files, recipes, strict=True):
         if not file.name.startswith(f"{recipe['fold']}_"):
@@ -38,7 +45,26 @@ def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing
     missing = {f"fold_{k}" for k in range(recipes[0]["folds"])} - {recipe["fold"] for recipe in recipes}
     if missing and not allow_missing:
         raise InputError(f"{folder} lacks weights of {', '.join(sorted(missing))}; train them, or add --allow_missing")
+    if pick == "cycles":
+        for fold, of_fold in groupby(zip(files, recipes, strict=True), lambda pair: fold_of(pair[0])):
+            _check_cycles(folder, fold, [recipe for _, recipe in of_fold], allow_missing)
     return files
+
+
+def _find(folder: Path, pick: str) -> list[Path]:
+    """The files of a pick by their names, numbers in order."""
+    return sorted(folder.glob(f"fold_*_{PICKS[pick]}{ENDING}"), key=lambda f: [(len(p), p) for p in f.name.split("_")])
+
+
+def _check_cycles(folder: Path, fold: str, recipes: list[dict], allow_missing: bool) -> None:
+    """InputError unless these are all the cycles of one training of a fold."""
+    count = recipes[0].get("cycles")
+    if any(recipe.get("cycles") != count for recipe in recipes):
+        raise InputError(f"{folder} has cycles of different trainings of {fold}; train it again with --resume=False")
+    if len(recipes) != count and not allow_missing:
+        raise InputError(
+            f"{folder} has {len(recipes)} of the {count} cycles of {fold}; train it to its end, or add --allow_missing"
+        )
 
 
 def list_trained(weights_path: str | Path) -> str:
@@ -46,10 +72,12 @@ def list_trained(weights_path: str | Path) -> str:
     lines = []
     for folder in sorted(path for path in Path(weights_path).glob("*") if path.is_dir()):
         for pick in PICKS:
-            recipes = [load_recipe(file) for file in folder.glob(f"fold_*_{pick}{ENDING}")]
+            files = _find(folder, pick)
+            recipes = [load_recipe(file) for file in files]
             if recipes:
                 mean = sum(recipe["score"] for recipe in recipes) / len(recipes)
-                folds = f"{len(recipes)} of {recipes[0]['folds']} folds"
+                folds = f"{len({*map(fold_of, files)})} of {recipes[0]['folds']} folds"
+                folds += f", {len(files)} weights" if pick == "cycles" else ""
                 lines.append(f"  {folder.name:17} {pick}: {folds}, score {mean:.4f} on their validation tiles")
     if not lines:
         raise InputError(f"no weights under {weights_path}; train first: python tgs_train.py")
@@ -98,7 +126,7 @@ def load_ensemble(
 ) -> Ensemble:
     """Rebuild the models of weights files; `settings` as for make_predictor.
 
-    `threshold` and `min_area` "auto" are those that --oof saved for these weights of the `pick` epoch, else 0.5 and 0.
+    `threshold` and `min_area` "auto" are those that --oof saved for this `pick`, else 0.5 and 0.
     """
     predictor, recipes = make_predictor(files, **settings)
     saved = files[0].parent / f"oof_{pick}.json"

@@ -1,6 +1,7 @@
 """The out-of-fold evaluation as --oof makes it: tables, files beside the weights, pictures and the report."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +15,33 @@ from data.progress import bar
 from data.sheets import draw_extremes
 from data.tiles import TileSet
 from models.checkpoints import read_history
-from models.ensemble import make_predictor
+from models.ensemble import fold_of, make_predictor
 from models.out_of_fold import OutOfFold, by_coverage, masks_at, points_at, search
 
 
 class Evaluation:
-    """Every tile of the evaluated folds, predicted by the one model that did not train on it.
+    """Every tile of the evaluated folds, predicted by the model, or the mean of those, that did not train on it.
 
     `result`: ids, folds, truth and probabilities; `images` uint8 (N, 101, 101); `scores` (N,) in 0..1 at threshold 0.5;
     `found`: the best threshold and minimum area; `histories`: the folds' training, as history.csv.
     """
 
     def __init__(self, files: Sequence[Path], folds_path: str | Path, **settings):
-        """Read and predict; `settings` as for make_predictor. InputError: weights of another split than the folds'."""
+        """Read and predict; `settings` as for make_predictor. InputError: weights of another split than the folds'.
+
+        `files`: by fold, as fold_files gives them; where a fold has several, their mean predicts its tiles.
+        """
         table = read_folds_csv(folds_path)
         self.fingerprint = fingerprint(table)
         parts, folds, probabilities = [], [], []
-        for file in files:
-            predictor, (recipe,) = make_predictor([file], **settings)
-            if recipe["fingerprint"] != self.fingerprint:
-                raise InputError(
-                    f"{file} was trained on another split than {folds_path}; name its folds, or train again"
-                )
+        for _, of_fold in groupby(files, fold_of):
+            own = list(of_fold)
+            predictor, recipes = make_predictor(own, **settings)
+            for file, recipe in zip(own, recipes, strict=True):
+                if recipe["fingerprint"] != self.fingerprint:
+                    raise InputError(
+                        f"{file} was trained on another split than {folds_path}; name its folds, or train again"
+                    )
             part = read_part(Path(folds_path) / recipe["fold"], "val", table)
             with bar(f"{recipe['fold']} by its own weights", len(part)) as shown:
                 probabilities.append(predictor(part.images, shown.update).astype(np.float16))

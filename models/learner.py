@@ -16,6 +16,7 @@ from models.optimizer import AdamW
 from models.predictor import Predictor
 from models.pretrained import load_encoder
 from models.ring import Solo
+from models.schedule import CosineCycles, equal_cycles
 from models.step import TrainingStep
 from models.unet import make_model
 
@@ -47,6 +48,8 @@ class Learner:
         ring: Solo,
         learning_rate: float = 1e-3,
         warmup_epochs: int = 5,
+        cycles: int = 1,
+        swa: float = 0.0,
         weight_decay: float = 0.05,
         loss: str = "bce",
         encoder_weights: str | None = None,
@@ -56,9 +59,15 @@ class Learner:
         xla: bool | None = None,
         seed: int = 1,
     ):
-        """Build everything for `epochs` epochs of `steps` steps; xla=None compiles with XLA on a GPU only."""
+        """Build everything for `epochs` epochs of `steps` steps, in `cycles` cosine cycles.
+
+        Args:
+            swa: part of the last cycle's epochs, 0..1, over which the average of the weights is their equal mean after
+                every step, in place of the exponential one; the learning rate goes on as it would.
+            xla: None compiles with XLA on a GPU only.
+        """
         keras.utils.set_random_seed(seed)
-        self._steps, self._images, self._ring = steps, batch_size * ring.size, ring
+        self._images, self._ring = batch_size * ring.size, ring
         self.net, self.ema = (make_model(model, target_size, mixed_precision=mixed_precision) for _ in range(2))
         if encoder_weights:
             load_encoder(self.net, encoder_weights)
@@ -69,13 +78,9 @@ class Learner:
         # A ring's batch is `size` times larger; Adam's step then grows with the root (Malladi et al., 2022,
         # arXiv:2205.10287), and the warm-up keeps the first steps small.
         peak = learning_rate * math.sqrt(ring.size)
-        warmup = min(warmup_epochs, epochs - 1) * steps
-        self.schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else peak,
-            decay_steps=epochs * steps - warmup,
-            warmup_target=peak if warmup else None,
-            warmup_steps=warmup,
-        )
+        lengths = equal_cycles(epochs, cycles, steps)
+        self.schedule = CosineCycles(lengths, peak, warmup_epochs=warmup_epochs)
+        tail = max(1, round(swa * lengths[-1].epochs))  # epochs of the equal mean, if any
         weights = [v.value for v in self.net.trainable_variables]
         optimizer = AdamW(weights, self.schedule, weight_decay=weight_decay)
 
@@ -91,6 +96,7 @@ class Learner:
             ring=ring,
             seed=seed,
             ema_decay=ema_decay,
+            mean_from=self.schedule.step(epochs - tail) if swa else None,
             xla=xla,
         )
         self.restart()
@@ -104,7 +110,7 @@ class Learner:
 
     def learning_rate(self, epoch: int) -> float:
         """AdamW's rate at the start of `epoch`, counted from 0."""
-        return float(self.schedule(epoch * self._steps))
+        return float(self.schedule(self.schedule.step(epoch)))
 
     def train_epoch(
         self,
@@ -123,7 +129,7 @@ class Learner:
         Raises:
             FloatingPointError: the loss or a statistic was not finite; says at which step. All ranks raise it.
         """
-        first = epoch * self._steps
+        first = self.schedule.step(epoch)
         share = None if lovasz_share is None else tf.constant(lovasz_share)
         losses, clock = [], [time.perf_counter()]
         for k, (images, masks) in enumerate(batches):

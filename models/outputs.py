@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 
 from data.figures import draw_history
-from data.files import held, remove_temporaries, write_text
+from data.files import held, remove_files, remove_temporaries, write_text
 from models.checkpoints import ENDING, Progress, TrainingState, load_recipe, save_weights
 from models.learner import Epoch
 from models.logs import Logs
@@ -17,7 +17,7 @@ from models.validation import Validation
 
 
 class Outputs:
-    """The files of one fold: weights of its best and its last epoch with their recipes, the state, and the logs."""
+    """The files of one fold: weights of its best and last epoch and of its cycles, recipes, the state, and the logs."""
 
     def __init__(self, weights: Path, logs: Path, fold: str, variables: Sequence[tf.Variable]):
         """Name the files; nothing is written yet. `variables`: all that training changes."""
@@ -61,10 +61,19 @@ class Outputs:
         progress: Progress,
         result: Validation,
         trained: Epoch,
+        *,
+        cycle: int | None = None,
     ) -> None:
-        """Write all of an epoch. Where this is the best epoch so far, its weights are kept too."""
-        is_best = progress.best_epoch == progress.epoch
-        save_weights([self._best, self._last] if is_best else [self._last], model, recipe)
+        """Write all of an epoch. Its weights are kept where it is the best so far, and where it ends the cycle `cycle`.
+
+        The first epoch of a training removes the cycles of one before it: they would mix with those to come.
+        """
+        if progress.epoch == 1:
+            remove_files(self._folder, f"{self._fold}_cycle*")
+        kept = [self._best] if progress.best_epoch == progress.epoch else []
+        if cycle is not None:
+            kept.append(self._folder / f"{self._fold}_cycle{cycle}{ENDING}")
+        save_weights([*kept, self._last], model, recipe)
         table = pd.DataFrame(progress.history)
         draw_history(self._curves, table)
         self._logs.write(table, result.examples, trained)

@@ -29,11 +29,17 @@ class TrainingStep:
         ring: Solo,
         seed: int,
         ema_decay: float = 0.999,
+        mean_from: int | None = None,
         xla: bool = False,
     ):
-        """Prepare a step that trains `model` and follows it with `ema`, a second model of the same architecture."""
+        """Prepare a step that trains `model` and follows it with `ema`, a second model of the same architecture.
+
+        From step `mean_from` on, `ema` is the equal mean of what the model is after each step from there on (SWA:
+        Izmailov et al., 2018, arXiv:1803.05407); before, or always with None, the exponential average. Statistics of
+        batch normalisation are averaged as the weights are.
+        """
         self._model, self._augment, self._ring, self._loss = model, augment, ring, loss
-        self._optimizer, self._seed, self._decay = optimizer, seed, ema_decay
+        self._optimizer, self._seed, self._decay, self._mean_from = optimizer, seed, ema_decay, mean_from
         self._weights = [v.value for v in model.trainable_variables]
         self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
         self._gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
@@ -71,6 +77,9 @@ class TrainingStep:
     def _apply_gradients(self, gradients, step):
         self._optimizer.apply(gradients, step)
         done = tf.cast(step, tf.float32)
-        decay = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
+        share = 1.0 - tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
+        if self._mean_from is not None:
+            number = tf.cast(step - self._mean_from + 1, tf.float32)  # of the model in the equal mean, from 1
+            share = tf.where(number < 1.0, share, 1.0 / tf.maximum(number, 1.0))
         for average, value in self._followed:
-            average.assign_add((1.0 - decay) * (value - average))
+            average.assign_add(share * (value - average))

@@ -59,6 +59,29 @@ def test_schedule_and_moving_average_by_hand(tiles):
     assert not np.array_equal(start, value(learner.net))
 
 
+def test_the_equal_mean_is_that_of_the_weights_after_every_step(tiles):
+    """SWA over the last two epochs of three in the last cycle: numpy's mean of what was recorded, statistics too."""
+    learner = make_learner(2, target_size=32, epochs=6, cycles=2, swa=0.7, ema_decay=0.75, warmup_epochs=1)
+    (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
+    assert learner.schedule.ends == (3, 6)
+    recorded, average = [], None
+    for step in range(12):
+        if step == 8:  # 0.7 of three epochs are two, the last two
+            average = [v.numpy() for v in learner.ema.variables]
+        learner._step(*batch, tf.constant(step), None)
+        recorded.append([v.numpy() for v in learner.net.variables])
+        if step >= 8:
+            for v, after in zip(learner.ema.variables, zip(*recorded[8:], strict=True), strict=True):
+                assert np.allclose(v, np.mean(after, axis=0, dtype=np.float64), rtol=1e-5, atol=1e-6)
+    assert not np.array_equal(average[0], recorded[7][0])  # it was the exponential average before
+    assert any(not np.array_equal(v, end) for v, end in zip(recorded[8], recorded[11], strict=True))
+
+
+def test_the_equal_mean_is_of_one_epoch_at_least_and_of_all_at_most(tiles):
+    for swa, first in ((0.0, None), (0.01, 8), (0.25, 8), (1.0, 0)):
+        assert make_learner(2, epochs=5, swa=swa)._step._mean_from == first
+
+
 def test_a_ring_scales_the_rate_by_its_root():
     ring = Solo()
     ring.size = 4
