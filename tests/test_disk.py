@@ -262,12 +262,12 @@ def at_epoch(monkeypatch):
     def arrange(number: int, do) -> None:
         save, left = Outputs.save, number
 
-        def after(self, *args) -> None:
+        def after(self, *args, **kwargs) -> None:
             nonlocal left
             left -= 1
             if left == 0:
                 do()
-            save(self, *args)
+            save(self, *args, **kwargs)
 
         monkeypatch.setattr(Outputs, "save", after)
 

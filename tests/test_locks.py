@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tgs_train
-from data.files import held, read_json, remove_temporaries, replacing, write_json, write_text
+from data.files import held, read_json, remove_files, remove_temporaries, replacing, write_json, write_text
 from data.submission import validate_submission
 from models import checkpoints, make_model
 from models.checkpoints import load_recipe, save_weights
@@ -110,6 +110,18 @@ def test_only_temporaries_of_that_name_are_removed(tmp_path):
     remove_temporaries(tmp_path)
     assert names(tmp_path) == set(others) - {".7.fold_10_last.json"}
     remove_temporaries(tmp_path / "none")
+
+
+def test_files_of_a_pattern_are_removed_or_named(tmp_path):
+    for name in ("fold_1_cycle1.json", "fold_1_cycle1.weights.h5", "fold_10_cycle1.json", "fold_1_best.json"):
+        (tmp_path / name).touch()
+    tmp_path.chmod(0o555)
+    with as_ordinary_user():
+        said = f"cannot remove {tmp_path}/fold_1_cycle1.weights.h5: Permission denied; remove it"
+        refused(lambda: remove_files(tmp_path, "fold_1_cycle*"), said)
+    tmp_path.chmod(0o755)
+    remove_files(tmp_path, "fold_1_cycle*")
+    assert names(tmp_path) == {"fold_10_cycle1.json", "fold_1_best.json"}
 
 
 def test_a_reader_finds_weights_that_fit_their_recipe_while_others_are_written(tmp_path, monkeypatch):
