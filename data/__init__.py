@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = public_names(
         "mosaic": "mosaic_groups",
         "rle": "decode encode",
         "pipeline": "TrainingBatches",
+        "distortions": "DISTORTIONS",
         "geometry": "DRAWS STD Geometry",
         "augmentation": "AUGMENTATIONS Augmenter",
         "sections": "predict_section read_section salt_mask",

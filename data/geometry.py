@@ -1,9 +1,9 @@
 """Between tiles and the network's input, on the device: normalise, place, warp, and back to the tile.
 
-Everything geometric is one affine map from the input's pixels to tile coordinates, followed by one gather that
-reflects at the tile's borders. Without augmentation it places the tile in the middle of the input; shift, flip,
-scale and rotation change the map only, so image and mask cannot move apart. Gathers compile under XLA
-(TensorFlow's ImageProjectiveTransform does not), and at scale 1 the map hits pixel centres: nothing is blurred.
+Everything geometric is one map from the input's pixels to tile coordinates, affine but for distortions, followed by one
+gather that reflects at the tile's borders. Without augmentation it places the tile in the middle of the input; shift,
+flip, scale, rotation and distortions change the map only, so image and mask cannot move apart. Gathers compile under
+XLA (TensorFlow's ImageProjectiveTransform does not), and at scale 1 the map hits pixel centres: nothing is blurred.
 """
 
 import math
@@ -14,7 +14,7 @@ import tensorflow as tf
 from data.rle import TILE
 
 MEAN, STD = 0.4714, 0.1615  # of the 3,601 training tiles, gray values in 0..1
-DRAWS = 8  # random numbers a tile that each augmentation gets
+DRAWS = 8  # random numbers a tile that warp() gets, and each augmentation that does not say how many it wants
 NEUTRAL = (0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5)  # draws with which warp() only places the tile
 
 
@@ -58,12 +58,20 @@ class Geometry:
             values = tf.nn.avg_pool2d(values, self.factor, self.factor, "VALID")
         return values[..., 0]
 
-    def warp(self, images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def warp(
+        self,
+        images: tf.Tensor,
+        masks: tf.Tensor,
+        draws: tf.Tensor,
+        moved: tuple[tf.Tensor, tf.Tensor] | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Normalise tiles and place them at random: mirrored, shifted, half of them scaled and rotated.
 
         Args:
             images, masks: uint8 (B, 101, 101), masks {0, 1}.
             draws: float32 (B, DRAWS), uniform in [0, 1): the only source of chance, so that equal draws repeat exactly.
+            moved: how far down and right of each pixel of the input it is read from as well, in input pixels, float32
+                (B, S, S) or what broadcasts to it; None, nowhere else.
         Returns:
             images float32 (B, S, S, 1) and masks float32 {0, 1} (B, S, S, 1).
         """
@@ -73,11 +81,13 @@ class Geometry:
         turned = tf.where(draws[:, 3] < 0.5, 0.0, 1.0)
         angle = turned * _between(draws[:, 4], -10 * math.pi / 180, 10 * math.pi / 180)
         scale = tf.exp(turned * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))
-        y, x = self._coordinates(shift_y, shift_x, mirror, angle, scale)
+        y, x = self._coordinates(shift_y, shift_x, mirror, angle, scale, moved=moved)
         masks = tf.cast(_nearest(masks, y, x), tf.float32)
         return normalise(_bilinear(images, y, x))[..., None], masks[..., None]
 
-    def _coordinates(self, shift_y=0.0, shift_x=0.0, mirror=1.0, angle=0.0, scale=1.0) -> tuple[tf.Tensor, tf.Tensor]:
+    def _coordinates(
+        self, shift_y=0.0, shift_x=0.0, mirror=1.0, angle=0.0, scale=1.0, *, moved=None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Tile coordinates 0..100 (rows, columns) of the input's pixels, each ([B,] S, S), from scalars or (B,)."""
         centre = self.offset + (self.inside - 1) / 2  # of the tile, in input pixels: flips and rotations turn about it
         shift_y, shift_x, mirror, angle, scale = (
@@ -86,6 +96,8 @@ class Geometry:
         )
         line = tf.range(self.size, dtype=tf.float32) - centre
         dy, dx = line[:, None] - shift_y, line[None, :] - shift_x  # ([B,] S, 1), ([B,] 1, S)
+        if moved:
+            dy, dx = dy + moved[0], dx + moved[1]
         step = 1.0 / (self.factor * scale)  # tile pixels per input pixel
         middle = (TILE - 1) / 2
         y = (tf.cos(angle) * dy + tf.sin(angle) * dx) * step + middle

@@ -10,6 +10,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 from data.augmentation import AUGMENTATIONS
+from data.distortions import DISTORTIONS
 from data.folds import STRATIFICATIONS
 from data.progress import bar, counted, duration
 from models.losses import LOSSES
@@ -111,7 +112,7 @@ class Keep:
     [
         (tgs_train.main, "model", [*MODELS, "and", *PARTS]),
         (tgs_train.main, "loss", LOSSES),
-        (tgs_train.main, "augment", ["warp", *AUGMENTATIONS]),
+        (tgs_train.main, "augment", ["warp", *DISTORTIONS, *AUGMENTATIONS]),
         (tgs_preprocess.main, "stratify", STRATIFICATIONS),
     ],
 )
