@@ -38,6 +38,7 @@ def parser(hvd: bool) -> Parser:
     size = number(int, 32, 1024)
     p.option("target_size", 128, "side of its input in pixels, a multiple of 32", type=size, metavar="N")
     p.option("encoder_weights", None, "ImageNet weights: a file, or timm/NAME to download", metavar="PATH")
+    p.option("drop", "none", "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
     p.group("how")
     p.option("epochs", 90, "passes over the training tiles", type=number(int, 1, 100000), metavar="N")
     p.option("batch_size", 16, "tiles a step and process", type=number(int, 1, 4096), metavar="N")
@@ -84,10 +85,11 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
 def listed(args) -> str:
     """The names that a flag given as `list` can have, and what they are; "" when none is."""
     from data.augmentation import list_augmentations
+    from data.cleaning import list_rules
     from models.losses import list_losses
     from models.unet import list_models
 
-    lists = {"model": list_models, "loss": list_losses, "augment": list_augmentations}
+    lists = {"model": list_models, "loss": list_losses, "augment": list_augmentations, "drop": list_rules}
     return "\n".join(f"--{name}\n{names()}" for name, names in lists.items() if getattr(args, name) == "list")
 
 
@@ -119,7 +121,7 @@ def make_learner(args, ring, steps: int):
     """Build network, optimizer and step for epochs of `steps` steps."""
     from models.learner import Learner
 
-    flags = {name: value for name, value in shaping(args).items() if name != "use_lovasz"}
+    flags = {name: value for name, value in shaping(args).items() if name not in ("use_lovasz", "drop")}
     build = partial(Learner, steps=steps, batch_size=args.batch_size, ring=ring, xla=args.xla)
     return ring.everywhere(lambda: build(**flags))
 
@@ -131,6 +133,7 @@ def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
         stack: takes what the run holds for itself alone, for the caller to let go.
         learners: gives the learner for epochs of so many steps.
     """
+    from data.cleaning import clean
     from data.folds import read_fold
     from data.pipeline import TrainingBatches
     from models.checkpoints import Progress
@@ -140,7 +143,8 @@ def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
     started = time.perf_counter()
     fold = ring.everywhere(lambda: read_fold(path))
     ring.agree(lambda: {"split": fold.fingerprint, "content of tiles": fold.digest})
-    batches = TrainingBatches(fold.train, batch_size=args.batch_size, seed=args.seed, rank=ring.rank, size=ring.size)
+    kept, dropped = ring.everywhere(lambda: clean(fold.train, args.drop))
+    batches = TrainingBatches(kept, batch_size=args.batch_size, seed=args.seed, rank=ring.rank, size=ring.size)
     learner = learners(len(batches))
     learner.restart()
 
@@ -157,7 +161,7 @@ def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
     ring.on_chief(lambda: outputs.begin(config_text(args, "tgs_train.py")))
     tiles = len(batches) * args.batch_size * ring.size  # trained on in an epoch
     ring.print(
-        f"{fold.name}: {len(fold.train)} tiles to train, {len(fold.val)} to validate; {args.model}, epochs "
+        f"{fold.name}: {len(kept)} tiles to train{dropped}, {len(fold.val)} to validate; {args.model}, epochs "
         f"{progress.epoch + 1} to {args.epochs} of {len(batches)} steps of {ring.size} x {args.batch_size} tiles; "
         f"{ring.device}; ready after {time.perf_counter() - started:.1f} s"
     )
@@ -181,10 +185,9 @@ def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
         row = {"epoch": epoch + 1, "loss": trained.loss, "val_loss": result.loss, "val_score": result.score}
         row["learning_rate"] = learner.learning_rate(epoch + 1)
         best = progress.add(row, time.perf_counter() - began)
-        cycle = learner.schedule.cycle(epoch) + 1
-        recipe = make_recipe(args, fold, ring, progress) | {"cycle": cycle, "cycles": len(learner.schedule.ends)}
-        ended = cycle if args.cycles > 1 and progress.epoch in learner.schedule.ends else None
-        ring.on_chief(partial(outputs.save, learner.ema, recipe, progress, result, trained, cycle=ended))
+        recipe = make_recipe(args, fold, ring, progress, learner.schedule)
+        save = partial(outputs.save, cycle=learner.schedule.ended(progress.epoch))
+        ring.on_chief(partial(save, learner.ema, recipe, progress, result, trained))
         left = (args.epochs - progress.epoch) * progress.seconds / progress.epoch
         ring.print(
             f"{title}: loss {trained.loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
@@ -208,7 +211,7 @@ def show_step(shown, images: int, numbers: dict[str, str], losses: list) -> None
         shown.set_postfix({"loss": f"{loss:.4f}", **numbers}, refresh=False)
 
 
-def make_recipe(args, fold, ring, progress) -> dict:
+def make_recipe(args, fold, ring, progress, schedule) -> dict:
     """All that made the weights of an epoch, and all that prediction needs to rebuild their network."""
     from models.checkpoints import versions
 
@@ -219,6 +222,8 @@ def make_recipe(args, fold, ring, progress) -> dict:
         "folds": fold.count,
         "fingerprint": fold.fingerprint,
         "epoch": progress.epoch,
+        "cycle": schedule.cycle(progress.epoch - 1) + 1,
+        "cycles": len(schedule.ends),
         "score": progress.last_score,
         "threshold": 0.5,
         "train_seconds": round(progress.seconds, 1),

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = public_names(
     {
         "tiles": "TileSet read_tiles read_image read_mask",
         "folds": "Fold STRATIFICATIONS TGSDatasetPreprocessor coverage_class list_folds read_fold",
+        "cleaning": "RULES",
         "mosaic": "mosaic_groups",
         "rle": "decode encode",
         "pipeline": "TrainingBatches",

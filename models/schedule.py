@@ -49,6 +49,10 @@ class CosineCycles:
         """Index of the cycle that `epoch`, counted from 0, is part of."""
         return min(bisect_right(self.ends, epoch), len(self.ends) - 1)
 
+    def ended(self, epochs: int) -> int | None:
+        """Number, from 1, of the cycle that ends after so many epochs; None where none does, or there is but one."""
+        return self.ends.index(epochs) + 1 if epochs in self.ends and len(self.ends) > 1 else None
+
     def step(self, epoch: int) -> int:
         """The first step of `epoch`, both counted from 0."""
         k = self.cycle(epoch)

@@ -10,6 +10,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 from data.augmentation import AUGMENTATIONS
+from data.cleaning import RULES
 from data.distortions import DISTORTIONS
 from data.folds import STRATIFICATIONS
 from data.progress import bar, counted, duration
@@ -113,6 +114,7 @@ class Keep:
         (tgs_train.main, "model", [*MODELS, "and", *PARTS]),
         (tgs_train.main, "loss", LOSSES),
         (tgs_train.main, "augment", ["warp", *DISTORTIONS, *AUGMENTATIONS]),
+        (tgs_train.main, "drop", RULES),
         (tgs_preprocess.main, "stratify", STRATIFICATIONS),
     ],
 )

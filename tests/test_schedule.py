@@ -36,6 +36,8 @@ def test_cycles_by_hand():
     assert rates(schedule, 11) == pytest.approx(by_hand, abs=1e-7)
     assert schedule.ends == (3, 4)
     assert [schedule.cycle(epoch) for epoch in range(4)] == [0, 0, 0, 1]
+    assert [schedule.ended(epochs) for epochs in range(6)] == [None, None, None, 1, 2, None]
+    assert CosineCycles(equal_cycles(3, 1, 2), 0.8).ended(3) is None
     assert [schedule.step(epoch) for epoch in range(5)] == [0, 2, 4, 6, 9]
 
 
