@@ -46,7 +46,7 @@ MAINS = {
     "tgs_predict.py": tgs_predict.main,
     "-m data.sample": data.sample.main,
 }
-TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1"]
+TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1", "--cycles=1"]
 TINY = {
     "tgs_preprocess.py": ["--fold=3"],
     "tgs_train.py": TRAIN_TINY,
