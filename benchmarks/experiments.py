@@ -49,7 +49,7 @@ GPU = (
     Experiment("resnet18", "strong", {"model": "resnet18+nopool+scse+hypercolumn"}),
     Experiment("resnet50", "strong", {"model": "resnet50+nopool+scse+hypercolumn"}),
     Experiment("seresnet34", "strong", {"model": "seresnet34+nopool+scse+hypercolumn"}),
-    Experiment("efficientnetv2b0", "strong", {"model": "efficientnetv2b0+scse+hypercolumn"}),
+    Experiment("efficientnetv2_b0", "strong", {"model": "efficientnetv2_b0+scse+hypercolumn"}),
     Experiment("imagenet", "strong", {"encoder_weights": "timm/resnet34.a1_in1k"}),
     Experiment("long", "strong", {"epochs": 280}),
     Experiment("scratch", "long", folds=5),  # the one that is to reach .850
