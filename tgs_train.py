@@ -3,6 +3,7 @@
 
     python tgs_train.py --data_path=folds/fold_0 --model=resnet34           # one process: CPU or one GPU
     python tgs_train.py --data_path=folds --mixed_precision=True            # every fold, in bfloat16
+    python tgs_train.py --data_path=folds --teacher=weights/resnet34 --weights_path=weights/round1   # self-training
     ./train_multi_gpu_ring.sh 4 --data_path=folds/fold_0                    # four GPUs, one process each
 
 Running the same command again resumes after the last finished epoch; a finished run says so.
@@ -25,7 +26,7 @@ from data.progress import bar, duration
 
 LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
 # Flags that may differ between the machines of a ring.
-PLACES = ("data_path", "weights_path", "log_dir", "xla_cache", "config", "verbose")
+PLACES = ("data_path", "weights_path", "log_dir", "teacher", "unlabelled_path", "xla_cache", "config", "verbose")
 # Flags that do not shape the result, or may change between a run and its resumption.
 FREE_FLAGS = (*PLACES, "resume", "hvd", "batch_size", "xla")
 
@@ -56,6 +57,14 @@ def parser(hvd: bool) -> Parser:
     swa = "part of the last cycle's epochs over which that average is the equal mean of all steps (SWA)"
     p.option("swa", 0.0, swa, type=number(float, 0, 1), metavar="X")
     p.option("seed", 1, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
+    p.group("self-training")
+    teacher = "pretrain on tiles without labels, as the weights in this folder (of an earlier round) label them"
+    p.option("teacher", None, teacher, metavar="FOLDER")
+    p.option("unlabelled_path", "data/tgs", "those tiles: a folder with test/images, or of tiles", metavar="PATH")
+    sure = "share of its pixels that the teacher must be sure of, or a tile is left out"
+    p.option("confidence", 0.9, sure, type=number(float, 0, 1), metavar="X")
+    pretrain = "of the epochs, how many pretrain, in a cycle of their own (default: half of them)"
+    p.option("pretrain_epochs", None, pretrain, type=number(int, 1, 100000), metavar="N")
     p.group("on which machine, and where to")
     p.flag("mixed_precision", False, "compute in bfloat16 (default: False)")
     p.flag("xla", None, "compile with XLA (default: on a GPU)")
@@ -97,41 +106,51 @@ def train(args, ring) -> list[dict]:
     """Train fold after fold with the ranks of `ring`."""
     from data.folds import list_folds
     from models.checkpoints import versions
+    from models.self_training import Teachers
 
     folds = ring.everywhere(lambda: list_folds(args.data_path))
+    shape = ring.everywhere(lambda: shaping(args))
     facts = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
     facts |= {name: value for name, value in versions().items() if name != "commit"}  # the code itself says more
+    facts["flag --pretrain_epochs"] = shape["pretrain_epochs"]  # whether there is a teacher, too
     ring.agree(lambda: facts | {"folds": [fold.name for fold in folds]})
+    places = {"folder": args.teacher, "unlabelled_path": args.unlabelled_path}
+    teachers = Teachers(**places, epochs=shape["pretrain_epochs"], confidence=args.confidence, ring=ring, xla=args.xla)
     # One learner for all folds of as many steps: each of its own would trace and compile anew.
     learners = lru_cache(maxsize=1)(partial(make_learner, args, ring))
     recipes = []
     for path in folds:
         with ExitStack() as stack:
-            recipes.append(train_fold(args, path, ring, stack, learners))
+            recipes.append(train_fold(args, path, ring, stack=stack, learners=learners, teachers=teachers))
     ring.print(next_command(args, recipes[-1]))
     return recipes
 
 
 def shaping(args) -> dict:
     """The flags that shape the result."""
-    return {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
+    from models.self_training import pretrain_epochs
+
+    pretraining = pretrain_epochs(args.epochs, args.teacher, args.pretrain_epochs)
+    flags = {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
+    return flags | {"pretrain_epochs": pretraining}
 
 
 def make_learner(args, ring, steps: int):
     """Build network, optimizer and step for epochs of `steps` steps."""
     from models.learner import Learner
 
-    flags = {name: value for name, value in shaping(args).items() if name not in ("use_lovasz", "drop")}
+    flags = {name: value for name, value in shaping(args).items() if name not in ("use_lovasz", "drop", "confidence")}
     build = partial(Learner, steps=steps, batch_size=args.batch_size, ring=ring, xla=args.xla)
     return ring.everywhere(lambda: build(**flags))
 
 
-def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
+def train_fold(args, path: Path, ring, *, stack: ExitStack, learners, teachers) -> dict:
     """Train one fold from wherever it stands to its last epoch; returns the recipe of its last weights.
 
     Args:
         stack: takes what the run holds for itself alone, for the caller to let go.
         learners: gives the learner for epochs of so many steps.
+        teachers: label the tiles to pretrain on, if any.
     """
     from data.cleaning import clean
     from data.folds import read_fold
@@ -151,19 +170,21 @@ def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
     # Resume: with no state on disk, or none wanted, this is epoch 0. Then all ranks take the chief's values.
     places = Path(args.weights_path) / args.model, Path(args.log_dir) / args.model / fold.name
     outputs = Outputs(*places, fold.name, learner.variables)
+    fresh = Progress(flags=shaping(args), fingerprint=fold.fingerprint, teacher=teachers.of(fold, places[0]))
     ring.on_chief(lambda: outputs.hold(stack))
-    fresh = Progress(flags=shaping(args), fingerprint=fold.fingerprint)
     progress = Progress(**ring.on_chief(lambda: vars(outputs.resume(fresh) if args.resume else fresh)))
     ring.broadcast(learner.variables)
     if progress.epoch == args.epochs:
         ring.print(f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew")
         return ring.on_chief(outputs.last_recipe)
+    batches, progress.teacher = teachers.pretraining(fold, batches, progress)
     ring.on_chief(lambda: outputs.begin(config_text(args, "tgs_train.py")))
     tiles = len(batches) * args.batch_size * ring.size  # trained on in an epoch
     ring.print(
-        f"{fold.name}: {len(kept)} tiles to train{dropped}, {len(fold.val)} to validate; {args.model}, epochs "
-        f"{progress.epoch + 1} to {args.epochs} of {len(batches)} steps of {ring.size} x {args.batch_size} tiles; "
-        f"{ring.device}; ready after {time.perf_counter() - started:.1f} s"
+        f"{fold.name}: {len(kept)} tiles to train{dropped}, {len(fold.val)} to validate; "
+        f"{teachers.told(progress.teacher)}{args.model}, epochs {progress.epoch + 1} to {args.epochs} of "
+        f"{len(batches)} steps of {ring.size} x {args.batch_size} tiles; {ring.device}; "
+        f"ready after {time.perf_counter() - started:.1f} s"
     )
 
     for epoch in range(progress.epoch, args.epochs):
@@ -183,15 +204,15 @@ def train_fold(args, path: Path, ring, stack: ExitStack, learners) -> dict:
             raise SharedError(f"{fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
 
         row = {"epoch": epoch + 1, "loss": trained.loss, "val_loss": result.loss, "val_score": result.score}
-        row["learning_rate"] = learner.learning_rate(epoch + 1)
-        best = progress.add(row, time.perf_counter() - began)
+        best = progress.add(row | {"learning_rate": learner.learning_rate(epoch + 1)}, time.perf_counter() - began)
         recipe = make_recipe(args, fold, ring, progress, learner.schedule)
         save = partial(outputs.save, cycle=learner.schedule.ended(progress.epoch))
         ring.on_chief(partial(save, learner.ema, recipe, progress, result, trained))
         left = (args.epochs - progress.epoch) * progress.seconds / progress.epoch
         ring.print(
-            f"{title}: loss {trained.loss:.4f}, val_loss {result.loss:.4f}, val_score {result.score:.4f}"
-            f"{' (best)' if best else ''}, {trained.speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
+            f"{title}: loss {trained.loss:.4f}{' (pseudo-labels)' * (epoch < teachers.epochs)}, "
+            f"val_loss {result.loss:.4f}, val_score {result.score:.4f}{' (best)' if best else ''}, "
+            f"{trained.speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
             f"{f', {duration(left)} left' if left else ''}"
         )
         if epoch + 1 < args.epochs:
@@ -215,15 +236,15 @@ def make_recipe(args, fold, ring, progress, schedule) -> dict:
     """All that made the weights of an epoch, and all that prediction needs to rebuild their network."""
     from models.checkpoints import versions
 
-    return {
+    return ({"teacher": progress.teacher} if progress.teacher else {}) | {
         "model": args.model,
         "target_size": args.target_size,
         "fold": fold.name,
         "folds": fold.count,
         "fingerprint": fold.fingerprint,
         "epoch": progress.epoch,
-        "cycle": schedule.cycle(progress.epoch - 1) + 1,
-        "cycles": len(schedule.ends),
+        "cycle": schedule.number(progress.epoch - 1),
+        "cycles": schedule.count,
         "score": progress.last_score,
         "threshold": 0.5,
         "train_seconds": round(progress.seconds, 1),

@@ -13,21 +13,32 @@ class TrainingBatches:
     r-th part of each. So N ranks see the same global batches as one process with N times the batch, every rank runs
     the same number of steps, and no tile is seen by two ranks in one epoch. The tiles left over by the last whole
     global batch wait for another epoch's permutation.
+
+    With `steps` an epoch is so many, of one permutation after another, each begun where the epoch before has left it:
+    every tile is seen before any is seen again, over as many epochs as that takes.
     """
 
-    def __init__(self, tiles: TileSet, *, batch_size: int, seed: int, rank: int = 0, size: int = 1):
+    def __init__(
+        self, tiles: TileSet, *, batch_size: int, seed: int, rank: int = 0, size: int = 1, steps: int | None = None
+    ):
+        self._steps = steps
         self._count, self._batch, self._seed, self._rank, self._size = len(tiles), batch_size, seed, rank, size
         with tf.device("cpu"):
             self._images, self._masks = tf.constant(tiles.images), tf.constant(tiles.masks)
 
+    def of_others(self, tiles: TileSet) -> "TrainingBatches":
+        """Batches of other tiles, of as many steps an epoch."""
+        settings = {"batch_size": self._batch, "seed": self._seed, "rank": self._rank, "size": self._size}
+        return TrainingBatches(tiles, **settings, steps=len(self))
+
     def __len__(self) -> int:
         """Steps an epoch, at least one."""
-        return max(1, self._count // (self._batch * self._size))
+        return self._steps or max(1, self._count // (self._batch * self._size))
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
         """Batches of epoch number `epoch`: images uint8 (B, 101, 101), masks uint8 {0, 1} (B, 101, 101)."""
-        order = np.random.default_rng((self._seed, epoch)).permutation(self._count)
-        order = np.resize(order, (len(self), self._size, self._batch))[:, self._rank]  # (steps, B); repeats if too few
+        order = self._order(epoch, len(self) * self._size * self._batch)
+        order = order.reshape(len(self), self._size, self._batch)[:, self._rank]  # (steps, B)
         # Nothing is left to tune here, and the end of a tuned pipeline can wait for its tuner's next look: for seconds.
         options = tf.data.Options()
         options.autotune.enabled = False
@@ -37,3 +48,15 @@ class TrainingBatches:
             .prefetch(4)
             .with_options(options)
         )
+
+    def _order(self, epoch: int, count: int) -> np.ndarray:
+        """The `count` tiles of an epoch, (count,)."""
+        if self._steps is None:
+            return np.resize(self._permutation(epoch), count)  # repeats if they are too few
+        start = epoch * count
+        first, last = start // self._count, (start + count - 1) // self._count
+        order = np.concatenate([self._permutation(k) for k in range(first, last + 1)])
+        return order[start - first * self._count :][:count]
+
+    def _permutation(self, number: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, number)).permutation(self._count)

@@ -15,16 +15,17 @@ from data.tiles import list_pngs
 COLUMNS = ("id", "rle_mask")
 
 
-def tiles_to_predict(data_path: str | Path, *, unpack: bool = True) -> dict[str, Path]:
+def tiles_to_predict(data_path: str | Path, *, unpack: bool = True, flag: str = "data_path") -> dict[str, Path]:
     """Map id -> path of the tiles to predict: of `test/images` under `data_path`, else of the PNGs in it, or itself.
 
     Kaggle's test.zip, given or lying in the folder, is unpacked into data/tgs first; without `unpack` it is refused.
+    `flag`: what messages say that the path was given by.
     """
     root = Path(data_path)
     packed = root if root.suffix.lower() == ".zip" else root / "test.zip"
     if packed.is_file() and not (root / "test").exists():
         if not unpack:
-            raise InputError(f"{packed} is packed; predict first, or name a folder with --data_path")
+            raise InputError(f"{packed} is packed; predict first, or name a folder with --{flag}")
         root = unpack_test(packed)
     if root.is_file():
         return {root.stem: root}
@@ -32,7 +33,7 @@ def tiles_to_predict(data_path: str | Path, *, unpack: bool = True) -> dict[str,
     if test.is_dir():
         return list_pngs(test)
     if root.is_dir() and not any(root.glob("*.png")):
-        raise InputError(f"no test/images and no .png in {root}; name a folder of tiles with --data_path")
+        raise InputError(f"no test/images and no .png in {root}; name a folder of tiles with --{flag}")
     return list_pngs(root)
 
 

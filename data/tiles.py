@@ -120,13 +120,13 @@ def read_tiles(images: str | Path, masks: str | Path) -> TileSet:
         raise InputError(f"no image for {mask_paths[extra]}; expected {Path(images) / extra}.png")
     with bar("read tiles", 2 * len(image_paths), "file") as shown:
         read = [
-            _read_all(kind, list(paths.values()), shown)
+            read_all(kind, list(paths.values()), shown)
             for kind, paths in ((read_image, image_paths), (read_mask, mask_paths))
         ]
     return TileSet(list(image_paths), *read)
 
 
-def _read_all(read: Callable[[Path], np.ndarray], paths: Sequence[Path], shown) -> np.ndarray:
+def read_all(read: Callable[[Path], np.ndarray], paths: Sequence[Path], shown) -> np.ndarray:
     """Stack what `read` makes of each path; in two threads, which take turns inflating and waiting for Python.
 
     Each takes PART files at once: handed out singly, they would mostly wait for each other. Of several files that are

@@ -177,6 +177,7 @@ class Progress:
     seconds: float = 0.0  # spent training, over all runs
     flags: dict = field(default_factory=dict)  # the flags that shape the result
     fingerprint: str = ""  # of the folds
+    teacher: dict = field(default_factory=dict)  # in self-training, as models.self_training notes it
     history: list[dict] = field(default_factory=list)  # a row an epoch
 
     @property
@@ -221,11 +222,16 @@ class TrainingState:
         """Restore what is on disk; returns its progress, or `fresh` (and leaves the variables) when there is nothing.
 
         Raises:
-            InputError: the state is damaged, of other folds, or was made with other flags.
+            InputError: the state is damaged, of other folds, or was made with other flags or another teacher.
         """
         if not self.path.exists():
             return fresh
         progress, arrays = self._read()
+        if progress.teacher.get("files") != fresh.teacher.get("files"):
+            raise InputError(
+                f"{self.path} was made with another --teacher, or its weights have changed since; "
+                "restore them, or start anew with --resume=False"
+            )
         for name, value in fresh.flags.items():
             if progress.flags.get(name) != value:
                 raise InputError(

@@ -49,6 +49,7 @@ class Learner:
         learning_rate: float = 1e-3,
         warmup_epochs: int = 5,
         cycles: int = 1,
+        pretrain_epochs: int = 0,
         swa: float = 0.0,
         weight_decay: float = 0.05,
         loss: str = "bce",
@@ -62,6 +63,7 @@ class Learner:
         """Build everything for `epochs` epochs of `steps` steps, in `cycles` cosine cycles.
 
         Args:
+            pretrain_epochs: of the epochs, the first ones in a cycle before these.
             swa: part of the last cycle's epochs, 0..1, over which the average of the weights is their equal mean after
                 every step, in place of the exponential one; the learning rate goes on as it would.
             xla: None compiles with XLA on a GPU only.
@@ -78,8 +80,8 @@ class Learner:
         # A ring's batch is `size` times larger; Adam's step then grows with the root (Malladi et al., 2022,
         # arXiv:2205.10287), and the warm-up keeps the first steps small.
         peak = learning_rate * math.sqrt(ring.size)
-        lengths = equal_cycles(epochs, cycles, steps)
-        self.schedule = CosineCycles(lengths, peak, warmup_epochs=warmup_epochs)
+        lengths = equal_cycles(epochs, cycles, steps, pretrain_epochs)
+        self.schedule = CosineCycles(lengths, peak, warmup_epochs=warmup_epochs, pretraining=pretrain_epochs > 0)
         tail = max(1, round(swa * lengths[-1].epochs))  # epochs of the equal mean, if any
         weights = [v.value for v in self.net.trainable_variables]
         optimizer = AdamW(weights, self.schedule, weight_decay=weight_decay)

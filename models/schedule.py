@@ -18,16 +18,22 @@ class Cycle(NamedTuple):
     steps: int
 
 
-def equal_cycles(epochs: int, cycles: int, steps: int) -> tuple[Cycle, ...]:
+def equal_cycles(epochs: int, cycles: int, steps: int, pretrain_epochs: int = 0) -> tuple[Cycle, ...]:
     """`epochs` epochs of `steps` steps in `cycles` cycles of equal length; epochs that are left over go to the first.
+
+    The first `pretrain_epochs` of them are a cycle of their own, before these.
 
     Raises:
         InputError: more cycles than epochs.
     """
-    each, left = divmod(epochs, cycles)
+    each, left = divmod(epochs - pretrain_epochs, cycles)
     if not each:
-        raise InputError(f"--cycles={cycles} need an epoch each, --epochs={epochs} are too few; ask for fewer cycles")
-    return tuple(Cycle(each + (left if k == 0 else 0), steps) for k in range(cycles))
+        after = f" after {pretrain_epochs} of pretraining" if pretrain_epochs else ""
+        raise InputError(
+            f"--cycles={cycles} need an epoch each, --epochs={epochs} are too few{after}; ask for fewer cycles"
+        )
+    pretraining = (Cycle(pretrain_epochs, steps),) if pretrain_epochs else ()
+    return pretraining + tuple(Cycle(each + (left if k == 0 else 0), steps) for k in range(cycles))
 
 
 class CosineCycles:
@@ -37,10 +43,15 @@ class CosineCycles:
     arXiv:1704.00109). `ends`: epochs done at the end of each cycle.
     """
 
-    def __init__(self, cycles: Sequence[Cycle], peak: float, *, warmup_epochs: int = 0):
-        """The warm-up is part of the first cycle, of which it leaves an epoch at least to the cosine."""
+    def __init__(self, cycles: Sequence[Cycle], peak: float, *, warmup_epochs: int = 0, pretraining: bool = False):
+        """The warm-up is part of the first cycle, of which it leaves an epoch at least to the cosine.
+
+        With `pretraining` the first cycle is not counted: its number is 0, and `count` is of the others.
+        """
         self._cycles, self._peak = tuple(cycles), peak
         self.ends = tuple(accumulate(cycle.epochs for cycle in cycles))
+        self._uncounted = int(pretraining)
+        self.count = len(cycles) - self._uncounted
         self._starts = (0, *accumulate(cycle.epochs * cycle.steps for cycle in cycles))  # the last is the end of all
         first = cycles[0]
         self._warmup = min(warmup_epochs, first.epochs - 1) * first.steps
@@ -49,9 +60,14 @@ class CosineCycles:
         """Index of the cycle that `epoch`, counted from 0, is part of."""
         return min(bisect_right(self.ends, epoch), len(self.ends) - 1)
 
+    def number(self, epoch: int) -> int:
+        """Number, from 1, of the cycle that `epoch` is part of; 0 of one that is not counted."""
+        return self.cycle(epoch) + 1 - self._uncounted
+
     def ended(self, epochs: int) -> int | None:
         """Number, from 1, of the cycle that ends after so many epochs; None where none does, or there is but one."""
-        return self.ends.index(epochs) + 1 if epochs in self.ends and len(self.ends) > 1 else None
+        number = self.number(epochs - 1)
+        return number if epochs in self.ends and number and self.count > 1 else None
 
     def step(self, epoch: int) -> int:
         """The first step of `epoch`, both counted from 0."""

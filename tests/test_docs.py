@@ -47,6 +47,7 @@ MAINS = {
     "-m data.sample": data.sample.main,
 }
 TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1", "--cycles=1"]
+SELF_TRAINING = ["--epochs=2", "--confidence=0"]  # one to pretrain; a teacher of one epoch is sure of nothing
 TINY = {
     "tgs_preprocess.py": ["--fold=3"],
     "tgs_train.py": TRAIN_TINY,
@@ -188,7 +189,8 @@ def run_step(step: Step, project: Path) -> None:
         python, *words = expand(step.text, project)
         assert python == "python", f"{step}\nis neither run nor in NOT_RUN"
         script, arguments = (" ".join(words[:2]), words[2:]) if words[0] == "-m" else (words[0], words[1:])
-        done = run_here(main_of(script, project), *arguments, *tiny(script, project), cwd=project)
+        small = [*tiny(script, project), *(SELF_TRAINING if "--teacher=" in step.text else [])]
+        done = run_here(main_of(script, project), *arguments, *small, cwd=project)
     if done.returncode:
         pytest.fail(f"{step}\nended with {done.returncode}: {done.stderr}", pytrace=False)
 
