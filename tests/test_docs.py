@@ -36,7 +36,7 @@ from tests.scripts import ROOT, run_here
 from tests.torch_files import archive, whole
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-SLOW = {"docs/extending.md", "docs/prediction.md", "docs/training.md"}  # train several times, export
+SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md"}  # train several times, export
 TRAINED = {"docs/prediction.md"}  # begins where another page ends: with weights of every fold
 RING = r"\./train_multi_gpu_ring\.sh|mpirun|horovodrun"
 
