@@ -36,7 +36,7 @@ from tests.scripts import ROOT, run_here
 from tests.torch_files import archive, whole
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md"}  # train several times, export
+SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md"}  # train often
 TRAINED = {"docs/prediction.md"}  # begins where another page ends: with weights of every fold
 RING = r"\./train_multi_gpu_ring\.sh|mpirun|horovodrun"
 
@@ -62,10 +62,10 @@ NOT_RUN = {  # what would change the machine, or needs a person or the network; 
     "source .venv/bin/activate",
     "tensorboard --logdir=logs",
 }
-OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard and the ring's launcher; "flag" stands for any
+OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard, the ring's launcher and benchmarks; "flag" stands for any
     "flag",
     *("cpus-per-task", "gpus-per-node", "gpus-per-task", "nodes", "ntasks-per-node", "time"),
-    *("check-build", "elastic", "hostfile", "logdir", "shm-size", "ulimit"),
+    *("check-build", "elastic", "hostfile", "logdir", "only", "shm-size", "ulimit"),
 }
 
 
