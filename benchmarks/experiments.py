@@ -67,7 +67,8 @@ CPU = (
     Experiment("base", flags=SMALL, folds=5, group="none", pick="last"),
     Experiment("mosaic", "base", group="mosaic"),
     Experiment("lite0", "base", {"model": "efficientnet_lite0", "epochs": 6}, folds=1),
-    Experiment("lite0-imagenet", "lite0", {"encoder_weights": "accuracy/efficientnet_lite0.pth"}),  # see docs/networks.md
+    # docs/networks.md says where the file comes from
+    Experiment("lite0-imagenet", "lite0", {"encoder_weights": "accuracy/efficientnet_lite0.pth"}),
     Experiment("base-seed2", "base", {"seed": 2}),
     Experiment("mosaic-seed2", "mosaic", {"seed": 2}),
 )
