@@ -33,7 +33,10 @@ def strike_at(signum: int, moment: str, pattern: str, n: int) -> None:
     def striking_flush(path: Path) -> None:
         temporary = re.fullmatch(r"\.\d+\.(.+)", path.name)
         if temporary and is_now("half", temporary[1]):
-            os.truncate(path, path.stat().st_size // 2)
+            if path.stat().st_nlink > 1:  # a second name of a whole file: there is no half of that
+                path.unlink()
+            else:
+                os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signum)
         flush(path)
 

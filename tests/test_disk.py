@@ -92,7 +92,7 @@ class Run:
 
     def __init__(self, weights: Path, logs: Path, model: keras.Model, scores: tuple[float, ...] = ()):
         self.weights, self.model, self.progress = weights, model, Progress()
-        self.variables = [v.value for v in model.variables] * 2
+        self.variables = [v.value for v in model.variables] * 4  # weights, average and two moments
         self.outputs = Outputs(weights, logs, "fold_0", self.variables)
         with ExitStack() as stack:
             self.outputs.hold(stack)
