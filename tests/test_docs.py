@@ -62,10 +62,10 @@ NOT_RUN = {  # what would change the machine, or needs a person or the network; 
     "source .venv/bin/activate",
     "tensorboard --logdir=logs",
 }
-OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard, the ring's launcher and benchmarks; "flag" stands for any
+OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard, pip, the launcher and benchmarks; "flag" stands for any
     "flag",
     *("cpus-per-task", "gpus-per-node", "gpus-per-task", "nodes", "ntasks-per-node", "time"),
-    *("check-build", "elastic", "hostfile", "logdir", "only", "shm-size", "ulimit"),
+    *("check-build", "elastic", "hostfile", "logdir", "no-deps", "only", "shm-size", "ulimit"),
 }
 
 
