@@ -139,23 +139,33 @@ def changed(experiment: Experiment) -> str:
         return ""
     own = {**experiment.flags, "group": experiment.group, "pick": experiment.pick, "teacher": experiment.teacher}
     words = [f"`--{key}={value}`" for key, value in own.items() if value is not None]
-    return ", ".join(words + [f"{experiment.folds} folds"] * bool(experiment.folds))
+    folds = {None: [], 1: ["one fold"]}.get(experiment.folds, [f"{experiment.folds} folds"])
+    return ", ".join(words + folds)
 
 
 def table(rows: Sequence[dict]) -> str:
     """The rows in Markdown, each beside the one it starts from."""
-    scores = {row["name"]: row["score"] for row in rows}
+    known = {row["name"]: row for row in rows}
     lines = ["| experiment | changed | score | folds: least to greatest | against | seed | minutes | on |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     for row in rows:
         before = f"{row['name'].split('/', maxsplit=1)[0]}/{row['against']}"
-        gain = f"{row['score'] - scores[before]:+.4f} to {row['against']}" if before in scores else ""
+        gain = f"{gained(row, known[before]):+.4f} to {row['against']}" if before in known else ""
         each = row["score_per_fold"].values()
-        spread = f"{len(each)}: {min(each):.4f} to {max(each):.4f}"
+        spread = f"{len(each)}: {min(each):.4f} to {max(each):.4f}" if len(each) > 1 else "1"
         on = row["device"] if not row["device"].startswith("CPU") else f"{row['cores']} cores, {row['cpu']}"
         cells = [row["name"], row["changed"], f"{row['score']:.4f}", spread, gain, row["seed"], row["minutes"], on]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def gained(row: dict, before: dict) -> float:
+    """By how much a row's score is above another's; over the folds of both where one has fewer."""
+    ours, theirs = row["score_per_fold"], before["score_per_fold"]
+    if ours.keys() == theirs.keys():
+        return row["score"] - before["score"]
+    common = ours.keys() & theirs.keys()
+    return sum(ours[fold] - theirs[fold] for fold in common) / len(common)
 
 
 def write_page(results: Path) -> None:

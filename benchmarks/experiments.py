@@ -69,6 +69,8 @@ CPU = (
     Experiment("lite0", "base", {"model": "efficientnet_lite0", "epochs": 6}, folds=1),
     # docs/networks.md says where the file comes from
     Experiment("lite0-imagenet", "lite0", {"encoder_weights": "accuracy/efficientnet_lite0.pth"}),
+    Experiment("lite0-imagenet-seed2", "lite0-imagenet", {"seed": 2}),
+    Experiment("lite0-parts", "lite0-imagenet", {"model": "efficientnet_lite0+scse+hypercolumn"}),
     Experiment("base-seed2", "base", {"seed": 2}),
     Experiment("mosaic-seed2", "mosaic", {"seed": 2}),
 )

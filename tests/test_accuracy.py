@@ -72,9 +72,11 @@ def test_the_table_names_the_gain_and_the_spread():
     row = {"changed": "", "seed": 1, "minutes": 2.5, "device": "CPU, 2 cores", "cores": 2, "cpu": "Some CPU"}
     base = row | {"name": "cpu/base", "against": None, "score": 0.5, "score_per_fold": {"fold_0": 0.4, "fold_1": 0.6}}
     other = base | {"name": "cpu/b", "against": "base", "score": 0.4, "changed": "`--seed=2`", "device": "A GPU"}
-    assert table([base, other]).splitlines()[2:] == [
+    one = base | {"name": "cpu/c", "against": "base", "score": 0.7, "score_per_fold": {"fold_0": 0.7}}
+    assert table([base, other, one]).splitlines()[2:] == [
         "| cpu/base |  | 0.5000 | 2: 0.4000 to 0.6000 |  | 1 | 2.5 | 2 cores, Some CPU |",
         "| cpu/b | `--seed=2` | 0.4000 | 2: 0.4000 to 0.6000 | -0.1000 to base | 1 | 2.5 | A GPU |",
+        "| cpu/c |  | 0.7000 | 1 | +0.3000 to base | 1 | 2.5 | 2 cores, Some CPU |",  # beside that fold of base
     ]
 
 
