@@ -3,98 +3,87 @@
 import itertools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from data import png
+from data.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
 from data.errors import InputError
 from data.files import replacing
 from data.rle import TILE
 from data.tiles import check_is_file, read_png
 
-CLIPPED = (0.5, 99.5)  # percentiles of the amplitudes that become black and white
-SAMPLED = 10_000_000  # about so many of a section's amplitudes tell its percentiles
-
-
 # ---- reading -----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Section:
+    """A section as it was read: `gray` uint8 (H, W); `nothing` bool (H, W), samples that mean nothing; `remarks`."""
+
+    gray: np.ndarray
+    nothing: np.ndarray
+    remarks: tuple[str, ...]
+
+
 def read_section(path: str | Path) -> np.ndarray:
-    """Read a section, gray values uint8 (H, W), from a gray .png of 8 or 16 bits or an .npy of two dimensions.
+    """Read a section, gray values uint8 (H, W); see load_section."""
+    return load_section(path).gray
+
+
+def load_section(path: str | Path) -> Section:
+    """Read a section from a gray .png of 8 or 16 bits or an .npy of two dimensions; rows are time or depth.
 
     Values of 8 bits are taken as they are. All others, 16 bits included, are amplitudes in a unit of their own: they
     are stretched linearly, the 0.5th percentile to 0 and the 99.5th to 255, so that a few spikes do not gray the rest.
+    What means nothing (dead traces, NaN, fill values) takes no part in this, and is said among the remarks.
 
     Raises:
         InputError: the file cannot be read, is damaged, or holds something else.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
-        return _to_gray(_read_npy(path))
-    if path.suffix.lower() != ".png":
+        values = _open_npy(path)
+    elif path.suffix.lower() == ".png":
+        values, depth = read_png(path)
+        if depth < 8:
+            raise InputError(f"{path} has {depth} bits a pixel; sections are 8- or 16-bit, convert it")
+    else:
         raise InputError(f"{path} is neither a .png nor an .npy; convert it, or name a folder of tiles")
-    pixels, depth = read_png(path)
-    if depth < 8:
-        raise InputError(f"{path} has {depth} bits a pixel; sections are 8- or 16-bit, convert it")
-    return _to_gray(pixels)
+    if values.dtype == np.uint8:
+        gray, nothing, fills = np.array(values), find_nothing(values), ()
+    else:
+        stretch = Stretch.fit(values)
+        (gray, nothing), fills = stretch.gray(values), stretch.fills
+    remarks = describe_nothing(nothing, fills), describe_gray(gray, nothing)
+    return Section(gray, nothing, tuple(filter(None, remarks)))
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    """Read an .npy, uint8 as it is and other numbers as float32 (H, W), line by line: it may be twice that in float64.
-
-    Only its header is numpy's to read, which is a literal: pickled objects are refused by their type.
-    """
+def _open_npy(path: Path) -> np.ndarray:
+    """Map an .npy of real numbers (H, W) to memory; it may be of gigabytes. Pickled objects are refused by numpy."""
     try:
         check_is_file(path)
-        with open(path, "rb") as file:
-            shape, by_column, kind = _npy_header(file)
-            if kind.kind not in "iuf":
-                raise ValueError(f"holds values of type {kind}; sections are real numbers")
-            if len(shape) != 2:
-                raise ValueError(f"has the shape {shape}; sections have two dimensions")
-            png.check_size(*shape[::-1])
-            values = np.empty(shape[::-1] if by_column else shape, np.uint8 if kind == np.uint8 else np.float32)
-            with np.errstate(all="ignore"):  # too large for float32: infinite, refused below
-                for line in values:
-                    read = np.fromfile(file, kind, len(line))
-                    if len(read) < len(line):
-                        raise ValueError("is truncated; get the file again")
-                    line[:] = read
+        with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # numpy has Python parse the header: any of its errors
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is no .npy, or is truncated ({reason}); get the file again") from None
+    if not isinstance(values, np.ndarray):
+        values.close()
+        raise InputError(f"{path} is no .npy but a zip of several; save one array by numpy.save")
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"{path} holds values of type {values.dtype}; sections are real numbers")
+    if values.ndim != 2:
+        raise InputError(f"{path} has the shape {values.shape}; sections have two dimensions")
+    try:
+        png.check_size(*values.shape[::-1])
     except ValueError as error:
         raise InputError(f"{path} {error}") from None
-    if bad := values.size - np.count_nonzero(np.isfinite(values)):
-        raise InputError(f"{path} has {bad} values that are NaN or infinite; fill them, with 0 for example")
-    return values.T if by_column else values
-
-
-def _npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns come one after the other, and type of an .npy."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
-            shape, by_column, kind = readers[np.lib.format.read_magic(file)](file)
-            return tuple(map(int, shape)), by_column, kind  # numpy lets True pass for 1
-    except OSError:
-        raise
-    except Exception:  # numpy has Python parse it: any of its errors
-        raise ValueError("is no .npy (its header is not of the format); get the file again") from None
-
-
-def _to_gray(values: np.ndarray) -> np.ndarray:
-    """Stretch amplitudes (H, W), finite, to gray values uint8; uint8 stays as it is."""
-    if values.dtype == np.uint8:
-        return values
-    step = int(np.ceil(np.sqrt(values.size / SAMPLED)))
-    black, white = np.percentile(values[::step, ::step].astype(np.float64), CLIPPED)
-    white = max(white, np.nextafter(black, np.inf))  # a dead section is black
-    gray = np.empty(values.shape, np.uint8)
-    for line, out in zip(values, gray, strict=True):
-        out[:] = np.interp(line, (black, white), (0, 255)).round()
-    return gray
+    return values
 
 
 def find_sections(data_path: str | Path, *, folder: bool) -> list[Path]:
