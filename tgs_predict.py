@@ -18,9 +18,10 @@ from contextlib import ExitStack
 from itertools import tee
 from pathlib import Path
 
-from data.command import load_tensorflow, run
-from data.flags import Parser, auto_or, config_text, number
-from data.progress import bar
+from common.backend import load_tensorflow
+from common.command import run
+from common.flags import Parser, auto_or, config_text, number
+from common.progress import bar
 
 SCRIPT = Path(__file__).name
 NOT_TOGETHER = {
@@ -117,8 +118,8 @@ def weights_files(args) -> list[Path]:
 
 def load(args, files: list[Path]):
     """The ensemble of these weights that the flags ask for."""
-    from models.checkpoints import ENDING
     from models.ensemble import fold_of, load_ensemble
+    from models.weights import ENDING
 
     name = f"{args.model}_{len({*map(fold_of, files)})}_folds_{args.pick}"
     return load_ensemble(
@@ -141,14 +142,14 @@ def predict(args) -> Path:
     """Predict the tiles under --data_path and write a submission; beyond the masks, only what was asked for is kept."""
     import numpy as np
 
+    from common.files import write_text
     from data import rle
-    from data.files import write_text
-    from data.kaggle import UNPACKED
+    from data.kaggle.zips import UNPACKED
     from data.probabilities import writing_probabilities
     from data.submission import reserved, tiles_to_predict, write_submission
     from data.tiles import read_ahead
-    from models.out_of_fold import masks_at
-    from models.reports import report_submission
+    from models.decision import masks_at
+    from models.evaluation.report.contents import report_submission
 
     files = weights_files(args)
     tiles = tiles_to_predict(args.data_path)
@@ -190,12 +191,14 @@ def predict(args) -> Path:
 
 def predict_sections(args, paths: list[Path]) -> list[Path]:
     """Predict seismic sections by overlapping windows; writes of each its mask and a picture with the salt outlined."""
-    from data.errors import InputError
-    from data.files import write_text
+    from common.errors import InputError
+    from common.files import write_text
     from data.probabilities import write_section
     from data.rle import TILE
-    from data.sections import count_windows, predict_section, read_section, salt_mask, write_pictures
+    from data.sections import read_section, write_pictures
     from data.submission import reserved
+    from models.decision import salt_mask
+    from models.windows import count_windows, predict_section
 
     if args.report:
         raise InputError("--report shows tiles; leave it out: a section gets a picture of its own")
@@ -235,10 +238,10 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
 
 def evaluate(args) -> dict:
     """Score every fold's validation tiles with its own weights; prints tables, writes them and pictures."""
-    from data.files import write_text
+    from common.files import write_text
     from data.probabilities import writing_probabilities
-    from models.evaluation import Evaluation
-    from models.reports import report_evaluation
+    from models.evaluation.evaluation import Evaluation
+    from models.evaluation.report.contents import report_evaluation
 
     files = weights_files(args)
     evaluation = Evaluation(files, args.folds_path, batch_size=args.batch_size, tta=args.tta, xla=args.xla)
@@ -267,7 +270,7 @@ def evaluate(args) -> dict:
 
 def export(args) -> Path:
     """Write the ensemble for other programs: uint8 tiles (B, 101, 101) in, probabilities out."""
-    from data.errors import InputError
+    from common.errors import InputError
     from models.export import export as write
 
     path = args.export

@@ -10,8 +10,9 @@ Writes folds/fold_k/{train,val}/{images,masks}/<id>.png and folds/folds.csv; how
 and folds.png; some tiles of each coverage: folds/samples.png; and the flags: folds/config.yaml.
 """
 
-from data.command import run
-from data.flags import Parser, config_text, listing, number
+from common.command import run
+from common.flags import Parser, config_text, number
+from common.names import listing
 
 
 def parser() -> Parser:
@@ -32,11 +33,10 @@ def main(argv: list[str] | None = None):
     args = parser().parse_args(argv)
 
     # After the flags, so that --help and a misspelt flag are answered at once.
-    from data.errors import InputError
-    from data.figures import draw_folds, evenness
-    from data.files import write_text
-    from data.folds import STRATIFICATIONS
-    from data.sheets import draw_samples
+    from common.errors import InputError
+    from common.files import write_text
+    from data.folds.figures import draw_folds, draw_samples, evenness
+    from data.folds.split import STRATIFICATIONS
 
     if args.stratify == "list":
         print(f"--stratify\n{listing(STRATIFICATIONS)}")

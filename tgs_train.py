@@ -18,11 +18,12 @@ from contextlib import ExitStack
 from functools import lru_cache, partial
 from pathlib import Path
 
-from data.command import load_tensorflow, rank, run
-from data.compile_cache import compile_cache
-from data.errors import SharedError
-from data.flags import Parser, config_text, number
-from data.progress import bar, duration
+from common.backend import load_tensorflow
+from common.command import rank, run
+from common.errors import SharedError
+from common.flags import Parser, config_text, number
+from common.progress import bar, duration
+from training.compile_cache import compile_cache
 
 LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
 # Flags that may differ between the machines of a ring.
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
 
     with compile_cache(args.xla_cache):
         load_tensorflow(verbose=args.verbose)  # after the flags: --help and a misspelt flag are answered at once
-        from models.ring import in_ring
+        from common.ring.join import in_ring
 
         if table := listed(args):
             if not rank():
@@ -93,10 +94,10 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
 
 def listed(args) -> str:
     """The names that a flag given as `list` can have, and what they are; "" when none is."""
-    from data.augmentation import list_augmentations
-    from data.cleaning import list_rules
     from models.losses import list_losses
     from models.unet import list_models
+    from training.augment.augmenter import list_augmentations
+    from training.cleaning import list_rules
 
     lists = {"model": list_models, "loss": list_losses, "augment": list_augmentations, "drop": list_rules}
     return "\n".join(f"--{name}\n{names()}" for name, names in lists.items() if getattr(args, name) == "list")
@@ -104,9 +105,9 @@ def listed(args) -> str:
 
 def train(args, ring) -> list[dict]:
     """Train fold after fold with the ranks of `ring`."""
-    from data.folds import list_folds
-    from models.checkpoints import versions
-    from models.self_training import Teachers
+    from data.folds.fold import list_folds
+    from models.weights import versions
+    from training.self_training import Teachers
 
     folds = ring.everywhere(lambda: list_folds(args.data_path))
     shape = ring.everywhere(lambda: shaping(args))
@@ -128,7 +129,7 @@ def train(args, ring) -> list[dict]:
 
 def shaping(args) -> dict:
     """The flags that shape the result."""
-    from models.self_training import pretrain_epochs
+    from training.self_training import pretrain_epochs
 
     pretraining = pretrain_epochs(args.epochs, args.teacher, args.pretrain_epochs)
     flags = {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
@@ -137,7 +138,7 @@ def shaping(args) -> dict:
 
 def make_learner(args, ring, steps: int):
     """Build network, optimizer and step for epochs of `steps` steps."""
-    from models.learner import Learner
+    from training.learner import Learner
 
     flags = {name: value for name, value in shaping(args).items() if name not in ("use_lovasz", "drop", "confidence")}
     build = partial(Learner, steps=steps, batch_size=args.batch_size, ring=ring, xla=args.xla)
@@ -152,12 +153,12 @@ def train_fold(args, path: Path, ring, *, stack: ExitStack, learners, teachers) 
         learners: gives the learner for epochs of so many steps.
         teachers: label the tiles to pretrain on, if any.
     """
-    from data.cleaning import clean
-    from data.folds import read_fold
-    from data.pipeline import TrainingBatches
-    from models.checkpoints import Progress
-    from models.outputs import Outputs
-    from models.validation import validate
+    from data.folds.fold import read_fold
+    from training.batches import TrainingBatches
+    from training.cleaning import clean
+    from training.outputs import Outputs
+    from training.state import Progress
+    from training.validation import validate
 
     started = time.perf_counter()
     fold = ring.everywhere(lambda: read_fold(path))
@@ -234,7 +235,7 @@ def show_step(shown, images: int, numbers: dict[str, str], losses: list) -> None
 
 def make_recipe(args, fold, ring, progress, schedule) -> dict:
     """All that made the weights of an epoch, and all that prediction needs to rebuild their network."""
-    from models.checkpoints import versions
+    from models.weights import versions
 
     return ({"teacher": progress.teacher} if progress.teacher else {}) | {
         "model": args.model,

@@ -10,7 +10,7 @@ The flags are those of tgs_train.py; --batch_size is per process.
 
 from functools import partial
 
-from data.command import run
+from common.command import run
 from tgs_train import main
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.experiments import SETS, Experiment
-from data.command import load_tensorflow, run
-from data.errors import InputError
-from data.files import make_folder, read_json, write_json, write_text
-from data.flags import Parser
+from common.backend import load_tensorflow
+from common.command import run
+from common.errors import InputError
+from common.files import make_folder, read_json, write_json, write_text
+from common.flags import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "benchmarks/accuracy.md"

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 from benchmarks import machine
 from benchmarks.table import Row, ratio
-from data.errors import InputError
+from common.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 PEER = "benchmarks/.venv/bin/python"  # where `make bench` puts the peer's interpreter

@@ -27,8 +27,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.table import Row, text
-from data.command import load_tensorflow, run
-from data.flags import Parser, number
+from common.backend import load_tensorflow
+from common.command import run
+from common.flags import Parser, number
 
 BYTES = {"float32": 4, "bfloat16": 2}  # of an activation; weights, gradients and moments are float32 with both
 FUSED = ("ZeroPadding2D", "BatchNormalization", "ReLU", "UpSampling2D", "Concatenate")

@@ -12,8 +12,8 @@ from benchmarks.material import Project, make_project, seconds
 from benchmarks.outside import outside_rows
 from benchmarks.processes import process_rows
 from benchmarks.table import Row
+from common.backend import load_tensorflow
 from data import rle
-from data.command import load_tensorflow
 from data.tiles import read_tiles
 
 LABELLED, UNLABELLED = 3601, 18000  # tiles of the competition
@@ -34,8 +34,8 @@ def rows(rounds: int, tiny: bool) -> list[Row]:
 
 def part_rows(rounds: int, project: Project, *, scored: int, coded: int) -> list[Row]:
     """Reading tiles, coding `coded` masks, scoring `scored` masks, and the input pipeline: each alone."""
-    from data.pipeline import TrainingBatches
     from models.metrics import score
+    from training.batches import TrainingBatches
 
     train = project.folder / "tgs/train"
     tiles = read_tiles(train / "images", train / "masks")

@@ -12,8 +12,8 @@ ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", 
 
 def facts() -> dict:
     """Everything, ready for JSON; loads TensorFlow, which must not have touched a device yet."""
-    from models.checkpoints import versions
-    from models.ring import Solo
+    from common.ring.single import Solo
+    from models.weights import versions
 
     info = _read("/proc/cpuinfo")
     model, flags = (re.search(rf"^{key}\s*: (.*)$", info, re.M) for key in ("model name", "(?:flags|Features)"))

@@ -13,13 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.worker import Block, serve
-from data.geometry import Geometry
+from common.ring.single import Solo
 from data.rle import TILE
-from models.checkpoints import versions
-from models.learner import Learner
+from models.geometry import Geometry
 from models.predictor import Predictor
-from models.ring import Solo
 from models.unet import make_model
+from models.weights import versions
+from training.learner import Learner
 
 
 def tiles(batch: int) -> tuple[np.ndarray, np.ndarray]:

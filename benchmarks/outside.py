@@ -69,8 +69,8 @@ def train_outside(rounds: int, project: Project) -> tuple[list[float], list[floa
 
     From the first step of an epoch to the first of the next. The first epoch, which compiles, does not count.
     """
-    from models.outputs import Outputs
-    from models.step import TrainingStep
+    from training.outputs import Outputs
+    from training.step import TrainingStep
 
     flags = ("--data_path=folds/fold_0", *STUB, f"--batch_size={BATCH}", f"--epochs={rounds + 2}", "--resume=False")
     with (
@@ -96,16 +96,16 @@ def _inside(whole: Call, calls: list[Call]) -> list[Call]:
 
 def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> tuple[list[float], ...]:
     """Seconds of a step, a tile validated, a tile predicted by one fold with TTA, and of saving an epoch."""
-    from data.folds import read_fold
-    from data.geometry import Geometry
-    from data.pipeline import TrainingBatches
-    from models.checkpoints import Progress
-    from models.learner import Epoch, Learner
-    from models.outputs import Outputs
+    from common.ring.single import Solo
+    from data.folds.fold import read_fold
+    from models.geometry import Geometry
     from models.predictor import Predictor
-    from models.ring import Solo
-    from models.step import TrainingStep
-    from models.validation import validate
+    from training.batches import TrainingBatches
+    from training.learner import Epoch, Learner
+    from training.outputs import Outputs
+    from training.state import Progress
+    from training.step import TrainingStep
+    from training.validation import validate
 
     tiles = part(read_fold(project.folder / "folds/fold_0").train, (1 + rounds) * BATCH)
     name, size = network

@@ -30,7 +30,7 @@ tgs_train.main(sys.argv[1:])
 # includes what the parent itself had when it forked.
 MEMORY = """
 import sys
-from data.command import load_tensorflow
+from common.backend import load_tensorflow
 load_tensorflow()
 import tgs_train
 from data.pipeline import TrainingBatches

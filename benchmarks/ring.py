@@ -24,7 +24,7 @@ from benchmarks import machine
 from benchmarks.contest import Worker, others_seconds
 from benchmarks.material import clocked
 from benchmarks.table import Row, ratio
-from data.command import load_tensorflow
+from common.backend import load_tensorflow
 
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 MPIRUN = "mpirun -np {n} -bind-to none -map-by slot -mca pml ob1 -mca btl ^openib"  # as train_multi_gpu_ring.sh has it
@@ -176,8 +176,9 @@ def serve(*, hvd: bool, cores: Sequence[int], model: str, size: int, batch: int)
     import tensorflow as tf
 
     from benchmarks.ours import tiles
-    from models.learner import Learner
-    from models.ring import Ring, Solo
+    from common.ring.horovod import Ring
+    from common.ring.single import Solo
+    from training.learner import Learner
 
     ring = Ring() if hvd else Solo()
     ring.claim_device()

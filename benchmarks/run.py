@@ -14,9 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.contest import PEER
-from data.command import load_tensorflow, run
-from data.errors import InputError
-from data.flags import Parser, number
+from common.backend import load_tensorflow
+from common.command import run
+from common.errors import InputError
+from common.flags import Parser, number
 
 OTHERS = ("host", "floor", "ring")  # modules beside this one with rows(rounds, tiny) -> list[Row]
 
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> Path | None:
     args = parser().parse_args(argv)
     load_tensorflow(verbose=args.verbose)
     from benchmarks import contest, machine, table
-    from data.files import make_folder
+    from common.files import make_folder
 
     gpu = machine.has_gpu()
     compile = gpu if args.compile is None else args.compile

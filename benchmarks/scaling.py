@@ -22,9 +22,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.command import load_tensorflow, run
-from data.errors import InputError
-from data.flags import Parser, number
+from common.backend import load_tensorflow
+from common.command import run
+from common.errors import InputError
+from common.flags import Parser, number
 
 # ---- published figures, and what is assumed ----------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from data.files import write_text
+from common.files import write_text
 
 
 @dataclass(frozen=True)

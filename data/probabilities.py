@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.errors import InputError
+from common.files import replacing
 from data import png
-from data.errors import InputError
-from data.files import replacing
 from data.rle import TILE
 
 KINDS = ("png", "npy")

@@ -17,11 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.command import run
+from common.errors import InputError
+from common.files import make_folder
+from common.flags import Parser, number
 from data import png
-from data.command import run
-from data.errors import InputError
-from data.files import make_folder
-from data.flags import Parser, number
 from data.rle import TILE, encode
 from data.sheets import draw_tiles
 from data.tiles import read_tiles

@@ -1,4 +1,4 @@
-"""Sheets of tiles, truth and prediction outlined so that black and white tells them apart. Figures: data/figures.py."""
+"""Sheets of tiles, truth and prediction outlined so that black and white tells them apart."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 
-from data.files import replacing
+from common.files import replacing
 from data.rle import TILE
-from data.tiles import TileSet
 
 SCALE = 2  # a tile's pixel is this many wide on a sheet
 SIDE, GAP, MARGIN = SCALE * TILE, 8, 10  # px of the sheet
@@ -112,95 +110,4 @@ def _write(font: cv2.FontFace, sheet: np.ndarray, text: str, x: int, y: int, *, 
 # ---- preprocessing -----------------------------------------------------------------------------------------------
 
 
-def draw_samples(path: str | Path, table: pd.DataFrame, tiles: TileSet, *, columns: int = 8) -> None:
-    """Draw a row of tiles of each coverage class, from the least to the most salt (without any: to the deepest).
-
-    `table`: as of folds.csv, the numbers as numbers, a row a tile in the order of `tiles`. The choice is the same
-    for the same tiles: evenly spaced in the class, in order of coverage, then depth, then id.
-    """
-    order = table.reset_index(drop=True).sort_values(["coverage_class", "coverage", "depth", "id"])
-    rows = {}
-    for name, part in order.groupby("coverage_class"):
-        picked = np.unique(np.linspace(0, len(part) - 1, columns).round().astype(int))
-        heading = f"{10 * name - 10} to {10 * name} % salt" if name else "No salt"
-        rows[f"{heading}: {len(part):,} of {len(table):,} tiles"] = part.index[picked]
-    salt = table["coverage"].map(lambda share: f"{100 * share:.2f} % salt" if share else "no salt")
-    depth = table["depth"].map(lambda z: "unknown" if pd.isna(z) else f"{z:g}")
-    titles = (table["id"] + "\n" + salt + ", z " + depth + ", fold " + table["fold"].astype(str)).tolist()
-    legend = "Tiles of 101 x 101 pixels, enlarged twice; salt as a share of the pixels; z: depth as in depths.csv."
-    draw_tiles(path, tiles.images, masks=tiles.masks, titles=titles, rows=rows, columns=columns, legend=legend)
-
-
 # ---- out of fold -------------------------------------------------------------------------------------------------
-
-
-def pick_extremes(
-    ids: Sequence[str], *, truth: np.ndarray, predictions: np.ndarray, scores: np.ndarray, count: int
-) -> dict[str, list[int]]:
-    """Indices of `count` best, median and worst tiles each, of those with salt in truth or prediction.
-
-    Tiles rightly left empty are dull, and so is whole salt rightly found: among equals of score the best are those
-    with the longest true outline. The worst are, among equals, those with the most wrong pixels. The median are those
-    in the middle of all others in order of score, then IoU. Whatever is still equal goes by id. Fewer than three times
-    `count` tiles give shorter rows; with no salt anywhere, all tiles count.
-    """
-    truth, predictions = truth != 0, predictions != 0
-    salt = (truth | predictions).any(axis=(1, 2))
-    left = np.flatnonzero(salt if salt.any() else ~salt)
-    count = min(count, -(-len(left) // 3))
-    border = [truth[i] & ~cv2.erode(truth[i].astype(np.uint8), np.ones((3, 3))).astype(bool) for i in left]
-    facts = pd.DataFrame(
-        {
-            "id": np.asarray(ids, object)[left],
-            "score": scores[left],
-            "iou": iou(truth[left], predictions[left]),
-            "outline": [pixels.sum() for pixels in border],
-            "wrong": (truth[left] != predictions[left]).sum(axis=(1, 2)),
-        },
-        index=left,
-    )
-    rows = {}
-    rows["best"] = facts.sort_values(["score", "outline", "id"], ascending=[False, False, True]).index[:count]
-    facts = facts.drop(rows["best"])
-    rows["worst"] = facts.sort_values(["score", "wrong", "id"], ascending=[True, False, True]).index[:count]
-    facts = facts.drop(rows["worst"])
-    start = max(0, (len(facts) - count) // 2)
-    rows["median"] = facts.sort_values(["score", "iou", "id"]).index[start : start + count]
-    return {name: rows[name].tolist() for name in ("best", "median", "worst")}
-
-
-def iou(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Intersection over union of masks (N, 101, 101), non-zero = salt: float (N,) in 0..1, 1 where both are empty."""
-    truth, predictions = truth != 0, predictions != 0
-    union = np.count_nonzero(truth | predictions, axis=(1, 2))
-    return np.where(union == 0, 1.0, np.count_nonzero(truth & predictions, axis=(1, 2)) / np.maximum(union, 1))
-
-
-def draw_extremes(
-    path: str | Path,
-    ids: Sequence[str],
-    images: np.ndarray,
-    *,
-    truth: np.ndarray,
-    predictions: np.ndarray,
-    scores: np.ndarray,
-    count: int = 8,
-) -> None:
-    """Draw the best, the median and the worst tiles, `count` each, as `pick_extremes` chooses them.
-
-    `images` uint8, `truth` and `predictions` (non-zero = salt), all (N, 101, 101); `scores` (N,) in 0..1.
-    """
-    picked = pick_extremes(ids, truth=truth, predictions=predictions, scores=scores, count=count)
-    headings = {
-        "best": "Best: highest score, then longest outline",
-        "median": "Median: the middle in order of score, then IoU",
-        "worst": "Worst: lowest score, then most wrong pixels",
-    }
-    rows = {headings[name]: indices for name, indices in picked.items() if indices}
-    titles = [
-        f"{name}\nscore {s:.1f}, IoU {j:.3f}" for name, s, j in zip(ids, scores, iou(truth, predictions), strict=True)
-    ]
-    legend = "Of the tiles with salt in truth or prediction; 101 x 101 pixels, enlarged twice; score and IoU: 0 to 1."
-    draw_tiles(
-        path, images, masks=truth, predictions=predictions, titles=titles, rows=rows, columns=count, legend=legend
-    )

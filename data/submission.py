@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from data.errors import InputError
-from data.files import make_folder, replacing
-from data.kaggle import check_masks, read_csv, unpack_test
+from common.errors import InputError
+from common.files import make_folder, replacing
+from data.kaggle.find import unpack_test
+from data.tables import check_masks, read_csv
 from data.tiles import list_pngs
 
 COLUMNS = ("id", "rle_mask")

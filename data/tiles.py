@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import InputError
+from common.progress import bar, counted
 from data import png
-from data.errors import InputError
-from data.progress import bar, counted
 from data.rle import TILE
 
 THREADS, PART = 2, 64  # that read a folder; files that one of them takes at once

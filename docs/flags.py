@@ -6,8 +6,8 @@ from pathlib import Path
 import tgs_predict
 import tgs_preprocess
 import tgs_train
-from data.files import write_text
-from data.flags import Parser
+from common.files import write_text
+from common.flags import Parser
 
 HEAD = """# Flags
 

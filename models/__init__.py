@@ -1,4 +1,4 @@
-"""Models: networks, losses, the competition's metric, the training step, the ring and checkpoints.
+"""Models: networks and their weights, what they predict, how good that is.
 
 from models import make_model
 net = make_model("resnet34", size=128)      # (B, 128, 128, 1) -> logits (B, 128, 128, 1)
@@ -10,24 +10,23 @@ import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # read by Keras when it is first imported
 
-from data.public import public_names
-from models.unet import MODELS as MODELS  # with Keras, which data.command.load_tensorflow counts on
+from common.lazy import public_names
 
 __getattr__, __dir__, __all__ = public_names(
     "models",
     {
-        "unet": "MODELS Architecture logits_only make_model",
-        "parts": "PARTS Part",
-        "blocks": "conv_bn_relu convolve normalise",
-        "chance": "Drop chance",
-        "losses": "LOSSES make_loss",
-        "learner": "Learner",
-        "ring": "Solo",
-        "validation": "validate",
-        "metrics": "points score",
-        "checkpoints": "load_model load_recipe save_weights",
-        "predictor": "Predictor",
-        "ensemble": "fold_files load_ensemble",
-        "evaluation": "Evaluation",
+        "models.unet": "MODELS Architecture logits_only make_model",
+        "models.parts": "PARTS Part",
+        "models.blocks": "conv_bn_relu convolve normalise",
+        "models.chance": "Drop chance",
+        "models.losses": "LOSSES make_loss",
+        "models.geometry": "DRAWS STD Geometry",
+        "models.metrics": "points score",
+        "models.weights": "load_model load_recipe save_weights",
+        "models.predictor": "Predictor",
+        "models.ensemble": "fold_files load_ensemble",
+        "models.decision": "salt_mask",
+        "models.windows": "predict_section",
+        "models.evaluation.evaluation": "Evaluation",
     },
 )

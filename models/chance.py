@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 from keras import layers
 
-from models.ring import Solo
+from common.ring.single import Solo
 
 
 @dataclass(frozen=True)

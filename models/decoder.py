@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from models.blocks import conv_bn_relu, up_conv_bn_relu
-from models.encoders import Features
+from models.encoders.resnet import Features
 from models.parts import Part
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from data.errors import InputError
-from data.files import read_json
-from data.geometry import Geometry
-from models.checkpoints import ENDING, load_model, load_recipe
+from common.errors import InputError
+from common.files import read_json
+from common.ring.single import Solo
+from models.geometry import Geometry
 from models.predictor import Predictor
-from models.ring import Solo
+from models.weights import ENDING, load_model, load_recipe
 
 PICKS = {"best": "best", "last": "last", "cycles": "cycle*"}  # which weights of a fold -> how their names end
 

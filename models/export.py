@@ -15,8 +15,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from data.errors import InputError
-from data.files import make_folder, replacing
+from common.errors import InputError
+from common.files import make_folder, replacing
 from data.rle import TILE
 from models.predictor import Predictor
 

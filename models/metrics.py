@@ -25,3 +25,10 @@ def points(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def score(truth: np.ndarray, prediction: np.ndarray) -> float:
     """The competition's score, 0..1: mean over images of the share of thresholds passed."""
     return float(points(truth, prediction).sum() / (10 * len(truth)))
+
+
+def iou(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Intersection over union of masks (N, 101, 101), non-zero = salt: float (N,) in 0..1, 1 where both are empty."""
+    truth, predictions = truth != 0, predictions != 0
+    union = np.count_nonzero(truth | predictions, axis=(1, 2))
+    return np.where(union == 0, 1.0, np.count_nonzero(truth & predictions, axis=(1, 2)) / np.maximum(union, 1))

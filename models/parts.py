@@ -7,7 +7,7 @@ from keras import KerasTensor, layers
 
 from models.blocks import Enlarge, convolve, make_logits
 from models.chance import Drop
-from models.encoders import Features
+from models.encoders.resnet import Features
 
 REDUCTION = 2  # of channels in scSE's squeeze: the paper's choice
 WIDE = 16  # channels of a stage in the hypercolumn, at most: as many as stride 1 has

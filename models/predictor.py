@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data.geometry import Geometry
 from data.rle import TILE
+from models.geometry import Geometry
 from models.unet import logits_only
 
 

@@ -8,12 +8,12 @@ from functools import partial
 import keras
 from keras import KerasTensor, layers
 
-from data.errors import InputError
-from data.flags import listing
+from common.errors import InputError
+from common.names import listing
 from models.blocks import make_logits
 from models.decoder import decode
-from models.efficientnet import efficientnet_lite, efficientnet_v2
-from models.encoders import Features, resnet, tiny
+from models.encoders.efficientnet import efficientnet_lite, efficientnet_v2
+from models.encoders.resnet import Features, resnet, tiny
 from models.parts import PARTS, Part
 
 

@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 
 import tgs_train
-from data import files
-from data.command import run
+from common import files
+from common.command import run
 
 
 def strike_at(signum: int, moment: str, pattern: str, n: int) -> None:
-    """Let data.files send this process a signal at the n-th such moment."""
+    """Let common.files send this process a signal at the n-th such moment."""
     flush, replace, left = files._flush, os.replace, n
 
     def is_now(here: str, name: str) -> bool:

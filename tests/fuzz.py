@@ -23,14 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
+from common.backend import load_tensorflow
+from common.errors import InputError
 from data import rle
-from data.command import load_tensorflow
-from data.errors import InputError
-from data.folds import read_folds_csv
-from data.kaggle import check_train_csv, read_depths
+from data.folds.fold import read_folds_csv
 from data.png import PNG_SIGNATURE
 from data.sections import read_section
 from data.submission import validate_submission
+from data.tables import check_train_csv, read_depths
 from data.tiles import TileSet, read_image, read_mask
 
 SECONDS = 20  # for one file; a second is long
@@ -229,7 +229,7 @@ def weights(rng: Rng, folder: Path, trained: Path, kind: str) -> Trials:
     """Weights whose recipe vouches for them, so that HDF5 and Keras see them; or recipes."""
     import hashlib
 
-    from models import checkpoints
+    from models import weights as checkpoints
 
     checkpoints.make_model = cache(checkpoints.make_model)
     file, note = folder / "x.weights.h5", folder / "x.json"
@@ -257,7 +257,7 @@ def encoders(rng: Rng, folder: Path) -> Trials:
     from safetensors.numpy import save
 
     from models import make_model
-    from models.pretrained import NORM_PARTS, load_encoder
+    from models.pretrained.load import NORM_PARTS, load_encoder
 
     model, tensors = make_model("tiny", 32), {}
     for layer in model.layers:
@@ -280,7 +280,7 @@ def states(rng: Rng, folder: Path) -> Trials:
     """The state that resuming needs."""
     import tensorflow as tf
 
-    from models.checkpoints import Progress, TrainingState
+    from training.state import Progress, TrainingState
 
     state = TrainingState(folder, [tf.Variable(tf.zeros(shape)) for shape in ((3, 4), (7,), ())])
     fresh = Progress(flags={"model": "tiny", "epochs": 2}, fingerprint="f")

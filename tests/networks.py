@@ -3,7 +3,7 @@
 import pytest
 
 from models import MODELS, PARTS, Architecture
-from models.encoders import resnet
+from models.encoders.resnet import resnet
 
 OF_TINY = [name for name, part in PARTS.items() if not part.encoder()]
 TINY = "+".join(["tiny", *OF_TINY])  # with all the parts it takes

@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from data.errors import InputError
-from data.files import held
+from common.errors import InputError
+from common.files import held
 from data.submission import reserved, write_submission
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from data.report import Report
 from data.sample import make_tiles
+from models.evaluation.report.page import Report
 
 HOSTILE = [
     "</script><script>window.hacked=1</script>",

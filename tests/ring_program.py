@@ -10,11 +10,11 @@ from functools import partial
 import tensorflow as tf
 
 import models.blocks
-import models.encoders
-import models.learner
+import models.encoders.resnet
 import tgs_train
-from data.command import run
-from models.learner import Learner
+import training.learner
+from common.command import run
+from training.learner import Learner
 
 kept = []
 
@@ -38,14 +38,14 @@ class HungryLearner(KeptLearner):
 
 def main() -> None:
     arguments = sys.argv[1:]
-    models.learner.Learner = KeptLearner
+    training.learner.Learner = KeptLearner
     if "--no_memory" in arguments:
         arguments.remove("--no_memory")
-        models.learner.Learner = HungryLearner
+        training.learner.Learner = HungryLearner
     if "--without_norm" in arguments:
         # Batch statistics differ between 2 x B and 1 x 2B by nature; without them both must give the same weights.
         arguments.remove("--without_norm")
-        models.encoders.normalise = models.blocks.normalise = lambda x, name: x
+        models.encoders.resnet.normalise = models.blocks.normalise = lambda x, name: x
     run(partial(tgs_train.main, arguments))
     learner = kept[-1]
     digest = hashlib.sha256(b"".join(v.numpy().tobytes() for v in learner.variables)).hexdigest()

@@ -1,0 +1,109 @@
+"""What the four commands share: one-line errors, exit codes, an end in time. Imports nothing heavy."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from common.errors import InputError, SharedError
+
+EXIT_INPUT = 2
+GRACE = 8  # seconds from a signal to the end, whatever the main thread is busy with
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT (Ctrl-C) or SIGTERM; the process ends with 128 + `signal`, as shells expect."""
+
+    def __init__(self, signum: int, frame: object = None):
+        super().__init__(signum)
+        self.signal = signum
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `Interrupted`; a process that cannot raise it within GRACE seconds just ends.
+
+    Python runs handlers between two instructions of its main thread, which may be inside one long call into
+    TensorFlow. All that is written is written aside and renamed, so to end at any moment is safe.
+    """
+
+    caught: list[Interrupted] = []
+
+    def interrupt(signum, frame):
+        caught.append(Interrupted(signum))
+        raise caught[-1]
+
+    # What a shell ignores for its background jobs stays ignored.
+    signals = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    before = {s: signal.signal(s, interrupt) for s in signals}
+    woken = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)  # written to at once, from C
+    over = threading.Event()
+
+    def watch():
+        received = here.recv(1)
+        if received and not over.wait(GRACE):
+            os._exit(128 + received[0])
+
+    threading.Thread(target=watch, name="interruptible", daemon=True).start()
+    try:
+        yield
+        over.set()
+    except BaseException:
+        if not caught:
+            over.set()
+            raise
+        # The clock runs on: what ends with the process must end in time as well. Whatever compiled code in between
+        # has made of the signal (Horovod a RuntimeError), it is one.
+        raise caught[0] from None
+    finally:
+        signal.set_wakeup_fd(woken)
+        there.close()  # ends the thread
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def rank() -> int | None:
+    """This process's rank in a ring, None outside of one; known before Horovod is loaded."""
+    found = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("HOROVOD_RANK")
+    return int(found) if found else None
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a command's `main` and exit: 0 done, 2 wrong input (one line on stderr), 130 or 143 interrupted."""
+    try:
+        with interruptible():
+            main()
+    except SharedError as error:
+        fail(str(error), silent=bool(rank()))
+    except InputError as error:
+        fail(str(error))
+    except OSError as error:  # a folder that may not be entered, a name too long
+        if error.filename is None:
+            raise
+        fail(f"cannot read {error.filename}: {error.strerror}")
+    except ModuleNotFoundError as error:
+        fail(f"{error.name} is not installed here; run make env, then use .venv/bin/python")
+    except KeyboardInterrupt as error:
+        if not rank():
+            print("interrupted; nothing is half-written, the same command goes on", file=sys.stderr)
+        sys.exit(128 + getattr(error, "signal", signal.SIGINT))
+    except Exception as error:
+        # TensorFlow's ResourceExhaustedError, by name: TensorFlow need not be loaded.
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            fail("out of memory; lower --batch_size, or --target_size")
+        if rank() is not None:
+            print(f"rank {rank()} on {socket.gethostname()} failed:", file=sys.stderr)
+        raise
+
+
+def fail(message: str, *, silent: bool = False) -> None:
+    """Say in one line what is wrong, and in a ring which rank says it, and exit with 2."""
+    if not silent:
+        who = f"rank {rank()} on {socket.gethostname()}: " if rank() else ""
+        print("error:", who + " ".join(message.splitlines()), file=sys.stderr, flush=True)
+    sys.exit(EXIT_INPUT)

@@ -1,0 +1,29 @@
+"""What all figures share: colours and lines readable in black and white, and writing them as PNG."""
+
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+
+matplotlib.use("agg")  # no display needed
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from common.files import replacing
+
+ACCENT = "#b03a00"  # a dark orange: what is best; as dark as the rest in black and white
+FAINT = "0.85"
+THIN = {"linewidth": 1.2, "markersize": 3.5}
+STYLES = ("-", "--", "-.", ":")
+RING = {"markersize": 9, "fillstyle": "none", "markeredgewidth": 1.8}
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, by OpenCV: several times as fast as Matplotlib, which every epoch waits for."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = cv2.cvtColor(np.asarray(canvas.buffer_rgba()), cv2.COLOR_RGBA2BGR)
+    with replacing(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1])

@@ -1,0 +1,145 @@
+"""The commands' flags: strict, one-line errors, values from a YAML file. Imports nothing heavy, for `--help`'s sake."""
+
+import argparse
+import difflib
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from common.command import EXIT_INPUT, rank
+from common.errors import InputError
+
+MAX_CONFIG = 1 << 20  # bytes
+
+
+def flag(text: str) -> bool:
+    """Parse a boolean: True/False, 1/0, yes/no in any case (argparse's `type=bool` takes "False" for True)."""
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    try:
+        return values[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not True or False") from None
+
+
+def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], float]:
+    """An argparse type: an int or float within [low, high]."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number of type {kind.__name__}") from None
+        if not (low <= value <= high and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text} is outside {low} to {high}")
+        return value
+
+    return parse
+
+
+def auto_or(parse: Callable[[str], float]) -> Callable[[str], float | str]:
+    """An argparse type: the word `auto`, or what `parse` accepts."""
+    return lambda text: text if text == "auto" else parse(text)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors, no abbreviations, a suggestion for a misspelt flag, and `--config=FILE.yaml`."""
+
+    def __init__(self, description: str | None = None):
+        super().__init__(
+            description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self._group = self
+        common = self.add_argument_group("every command")
+        self._add_option(common, "config", None, "flags from a YAML file; those given here win", metavar="FILE")
+        self._add_flag(common, "verbose", False, "show what TensorFlow, XLA and MPI say as well (default: False)")
+
+    def group(self, title: str) -> None:
+        """Put the flags that follow under this heading of `--help`."""
+        self._group = self.add_argument_group(title)
+
+    def flag(self, name: str, default: bool, help: str) -> None:
+        """Add a boolean: `--name`, `--name=True`, `--name=False`."""
+        self._add_flag(self._group, name, default, help)
+
+    def option(self, name: str, default, help: str, **kwargs) -> None:
+        """Add a flag with a value; the help text names its default."""
+        self._add_option(self._group, name, default, help, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        parsed = self._parse(args, namespace)
+        if parsed.config is not None:
+            self.set_defaults(**self._read_config(Path(parsed.config)))
+            parsed = self._parse(args, namespace)
+        return parsed
+
+    def error(self, message: str) -> None:
+        """Say in one line what is wrong with the command line and exit with 2."""
+        if rank():
+            time.sleep(10)  # all ranks find the same: rank 0 says it, and the launcher ends the others meanwhile
+        self.exit(EXIT_INPUT, f"error: {message} (see {self.prog} --help)\n")
+
+    def _add_flag(self, group, name, default, help):
+        group.add_argument(f"--{name}", nargs="?", const=True, default=default, type=flag, metavar="BOOL", help=help)
+
+    def _add_option(self, group, name, default, help, **kwargs):
+        shown = f"{help} (default: {default})" if default not in (None, "") else help
+        group.add_argument(f"--{name}", default=default, help=shown, **kwargs)
+
+    def _parse(self, args, namespace):
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unknown argument '{unknown[0]}'{self._suggestion(unknown[0].split('=')[0])}")
+        return parsed
+
+    def _suggestion(self, name: str, sign: str = "") -> str:
+        known = [option for action in self._actions for option in action.option_strings]
+        close = difflib.get_close_matches(name, known, n=1)
+        return f"; did you mean {close[0].removeprefix(sign)}?" if close else ""
+
+    def _read_config(self, path: Path) -> dict:
+        """The values of a YAML file, a mapping from flags' names, each judged as on the command line."""
+        import yaml  # only here: --help need not wait for it
+
+        try:
+            if path.stat().st_size > MAX_CONFIG:
+                raise InputError(f"{path} is larger than a file of flags can be; name another with --config")
+            # Composed only, to nodes of text: no YAML type turns "no", "1e-3" or a tag into something else.
+            root = yaml.compose(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; name another with --config") from None
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{path} is not YAML ({reason}); write a line 'epochs: 90' for each flag") from None
+        if not isinstance(root, yaml.MappingNode | None):
+            raise InputError(f"{path} holds no flags; write a line 'epochs: 90' for each")
+        actions = {a.dest: a for a in self._actions if a.option_strings and a.dest not in ("help", "config")}
+        values: dict = {}
+        for key, value in root.value if root else ():
+            where = f"{path} line {key.start_mark.line + 1}"
+            if not isinstance(key, yaml.ScalarNode) or key.value not in actions:
+                name = key.value if isinstance(key, yaml.ScalarNode) else "a list"
+                raise InputError(f"{where}: no flag '{name}'{self._suggestion(f'--{name}', '--')}")
+            if key.value in values:
+                raise InputError(f"{where} has '{key.value}' a second time; keep one")
+            if not isinstance(value, yaml.ScalarNode):
+                raise InputError(f"{where}: '{key.value}' has several values; give one")
+            if value.style is None and value.value in ("", "~", "null"):
+                values[key.value] = None
+                if self.get_default(key.value) is not None:
+                    raise InputError(f"{where}: '{key.value}' has no value; give one, or remove the line")
+                continue
+            try:
+                values[key.value] = self._get_values(actions[key.value], [value.value])
+            except argparse.ArgumentError as error:
+                raise InputError(f"{where}: {error}") from None
+        return values
+
+
+def config_text(args: argparse.Namespace, script: str) -> str:
+    """The flags in force as YAML, with which `--config` repeats a run of `script`."""
+    import yaml
+
+    values = {k: v for k, v in vars(args).items() if k not in ("config", "verbose") and v is not None}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return f"# {script} --config=FILE: this run again; further flags win\n{text}"

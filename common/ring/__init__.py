@@ -1,0 +1,7 @@
+"""One process or many: a single process and a ring have the same methods, every rank calls them, the callee decides."""
+
+from common.lazy import public_names
+
+__getattr__, __dir__, __all__ = public_names(
+    "common.ring", {"common.ring.single": "Solo", "common.ring.horovod": "Ring", "common.ring.join": "in_ring"}
+)

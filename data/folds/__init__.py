@@ -1,0 +1,1 @@
+"""Folds: splitting the tiles, writing the split as a tree of symlinks, reading a fold back."""

@@ -1,0 +1,1 @@
+"""What Kaggle delivers: found, and unpacked."""

@@ -1,0 +1,22 @@
+"""From probabilities to masks."""
+
+import cv2
+import numpy as np
+
+
+def salt_mask(probabilities: np.ndarray, threshold: float, min_area: int = 0) -> np.ndarray:
+    """Mask uint8 {0, 1} (H, W) of probabilities above the threshold, without patches below `min_area` pixels."""
+    mask = (probabilities > threshold).astype(np.uint8)
+    if min_area > 1:
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        large = statistics[:, cv2.CC_STAT_AREA] >= min_area  # by label; 0 is what is not salt
+        large[0] = False
+        mask = large[labels].astype(np.uint8)
+    return mask
+
+
+def masks_at(probabilities: np.ndarray, threshold: float, min_area: int) -> np.ndarray:
+    """Masks bool (N, H, W) of probabilities (N, H, W) above the threshold; below `min_area` pixels they are emptied."""
+    masks = probabilities > probabilities.dtype.type(threshold)  # in their own precision: a wider one takes its space
+    masks[np.count_nonzero(masks, axis=(1, 2)) < min_area] = False
+    return masks

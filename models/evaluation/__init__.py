@@ -1,0 +1,1 @@
+"""How good weights are: out of fold, with tables, pictures and a report."""

@@ -1,0 +1,139 @@
+"""The out-of-fold evaluation as --oof makes it: tables, files beside the weights, pictures and the report."""
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.errors import InputError
+from common.files import replacing, write_json
+from common.progress import bar
+from data.folds.fold import fingerprint, read_folds_csv, read_part
+from data.tiles import TileSet
+from models.decision import masks_at
+from models.ensemble import fold_of, make_predictor
+from models.evaluation.extremes import draw_extremes
+from models.evaluation.figures import draw_folds_history, draw_out_of_fold
+from models.evaluation.out_of_fold import OutOfFold, by_coverage, points_at, search
+
+
+class Evaluation:
+    """Every tile of the evaluated folds, predicted by the model, or the mean of those, that did not train on it.
+
+    `result`: ids, folds, truth and probabilities; `images` uint8 (N, 101, 101); `scores` (N,) in 0..1 at threshold 0.5;
+    `found`: the best threshold and minimum area; `histories`: the folds' training, as history.csv.
+    """
+
+    def __init__(self, files: Sequence[Path], folds_path: str | Path, **settings):
+        """Read and predict; `settings` as for make_predictor. InputError: weights of another split than the folds'.
+
+        `files`: by fold, as fold_files gives them; where a fold has several, their mean predicts its tiles.
+        """
+        table = read_folds_csv(folds_path)
+        self.fingerprint = fingerprint(table)
+        parts, folds, probabilities = [], [], []
+        for _, of_fold in groupby(files, fold_of):
+            own = list(of_fold)
+            predictor, recipes = make_predictor(own, **settings)
+            for file, recipe in zip(own, recipes, strict=True):
+                if recipe["fingerprint"] != self.fingerprint:
+                    raise InputError(
+                        f"{file} was trained on another split than {folds_path}; name its folds, or train again"
+                    )
+            part = read_part(Path(folds_path) / recipe["fold"], "val", table)
+            with bar(f"{recipe['fold']} by its own weights", len(part)) as shown:
+                probabilities.append(predictor(part.images, shown.update).astype(np.float16))
+            parts.append(part)
+            folds += [recipe["fold"]] * len(part)
+        tiles = TileSet(
+            [name for part in parts for name in part.ids],
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.masks for part in parts]),
+        )
+        states = {name: read_history(files[0].parent / f"{name}_state") for name in dict.fromkeys(folds)}
+        self.histories = {name: pd.DataFrame(rows) for name, rows in states.items() if rows}
+        self.images = tiles.images
+        self.result = OutOfFold(tiles.ids, np.array(folds), tiles.masks, np.concatenate(probabilities))
+        self.scores = points_at(self.result, 0.5, np.array([0]))[0] / 10
+        self.found = search(self.result)
+
+    @property
+    def per_fold(self) -> pd.DataFrame:
+        """Tiles and mean score of each fold."""
+        table = pd.Series(self.scores).groupby(self.result.folds).agg(["size", "mean"])
+        return table.rename(columns={"size": "tiles", "mean": "score"}).rename_axis("fold")
+
+    @property
+    def per_class(self) -> pd.DataFrame:
+        """Tiles and mean score of each class of coverage."""
+        return by_coverage(self.result.truth, self.scores)
+
+    @property
+    def summary(self) -> dict:
+        """What oof_<pick>.json holds."""
+        return {
+            "fingerprint": self.fingerprint,
+            "tiles": len(self.scores),
+            "score": float(self.scores.mean()),
+            "score_per_fold": self.per_fold["score"].round(4).to_dict(),
+            "threshold": self.found.threshold,
+            "min_area": self.found.min_area,
+            "score_at_found": self.found.score,
+            "score_cross_fitted": self.found.cross_fitted,
+        }
+
+    @property
+    def text(self) -> str:
+        """The tables and the scores, to be printed."""
+        found = self.found
+        honest = "" if found.cross_fitted is None else f"; cross-fitted over the folds {found.cross_fitted:.4f}"
+        return "\n".join(
+            [
+                self.per_fold.round(4).to_string(),
+                self.per_class.round(4).to_string(),
+                f"out of fold, {len(self.scores)} tiles of {len(self.per_fold)} fold(s), threshold 0.5: "
+                f"score {self.scores.mean():.4f}",
+                f"best threshold {found.threshold}, minimum area {found.min_area}: {found.score:.4f} (optimistic)"
+                f"{honest}",
+            ]
+        )
+
+    def write(self, stem: Path, facts: dict) -> list[str]:
+        """Write what --oof leaves; returns what the names end in.
+
+        <stem>.json, with `facts` before the scores; <stem>.csv, a row a tile; <stem>.png, score against threshold,
+        minimum area and coverage; <stem>_tiles.png, the best, median and worst tiles; <stem>_training.png, the curves
+        of all folds, where their trainings' states are still there.
+        """
+        endings = [".csv", ".json", ".png", "_tiles.png"]
+        table, summary, curves, extremes = (f"{stem}{ending}" for ending in endings)
+        rows = {
+            "id": self.result.ids,
+            "fold": self.result.folds,
+            "coverage": self.result.truth.mean(axis=(1, 2)).round(4),
+            "score": self.scores,
+        }
+        with replacing(table) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False)
+        draw_out_of_fold(curves, self.found.grid, by_coverage(self.result.truth, self.found.scores))
+        masks = masks_at(self.result.probabilities, 0.5, 0)
+        draw_extremes(
+            extremes, self.result.ids, self.images, truth=self.result.truth, predictions=masks, scores=self.scores
+        )
+        if self.histories:
+            endings.append("_training.png")
+            draw_folds_history(f"{stem}_training.png", self.histories)
+        write_json(summary, facts | self.summary)
+        return endings
+
+
+def read_history(folder: str | Path) -> list[dict]:
+    """The rows, one an epoch, of the training whose state lies in `folder`; none where there is no state to be read."""
+    try:
+        with np.load(Path(folder) / "state.npz", allow_pickle=False) as file:
+            return json.loads(file["progress"].tobytes())["history"]
+    except Exception:  # of a damaged file, zipfile and numpy raise what they come upon
+        return []

@@ -1,0 +1,1 @@
+"""ImageNet weights: found, read and put into an encoder."""

@@ -1,0 +1,164 @@
+"""Weights with the recipe that made them. Numbers and JSON only, no pickle."""
+
+import contextlib
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common.errors import InputError
+from common.files import read_json, replacing, write_json
+from models.unet import make_model
+
+ENDING = ".weights.h5"
+RECIPE = {  # what a recipe must hold
+    "sha256": str,
+    "model": str,
+    "target_size": int,
+    "fold": str,
+    "folds": int,
+    "fingerprint": str,
+    "score": float,
+    "threshold": float,
+    "epoch": int,
+}
+RANGES = {"target_size": (32, 1024), "folds": (1, 100), "score": (0, 1), "threshold": (0, 1), "epoch": (1, 100_000)}
+
+
+def recipe_path(weights: str | Path) -> Path:
+    """Where the recipe of a weights file lies: fold_0_best.weights.h5 -> fold_0_best.json."""
+    weights = Path(weights)
+    return weights.with_name(weights.name.removesuffix(ENDING) + ".json")
+
+
+class _Memory(io.BytesIO):
+    """A weights file in memory, which Keras takes for a path: HDF5 itself crashes the process when a disk is full."""
+
+    def __str__(self) -> str:
+        return f"memory{ENDING}"
+
+
+def save_weights(paths: str | Path | Sequence[Path], model: keras.Model, recipe: dict) -> None:
+    """Write a model's weights, to one path or the same to several, and beside each their recipe.
+
+    At every moment the weights file is whole and its recipe is there: the new recipe comes first and carries the old
+    one as "replaces", then the weights, then the recipe alone.
+    """
+    memory = _Memory()
+    model.save_weights(memory)
+    recipe = recipe | {"sha256": hashlib.sha256(memory.getbuffer()).hexdigest()}
+    first, *others = [Path(paths)] if isinstance(paths, str | Path) else paths
+    _write(first, lambda temporary: temporary.write_bytes(memory.getbuffer()), recipe)
+    for path in others:
+        _write(path, partial(_link, first), recipe)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system knows no hard links: files here are only replaced."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _write(path: Path, write: Callable[[Path], object], recipe: dict) -> None:
+    """Write a weights file and its recipe, as save_weights says."""
+    before = None
+    with contextlib.suppress(InputError):  # none yet, or damaged ones
+        before = read_json(recipe_path(path))
+        if "replaces" in before:  # a run was killed between the two: which of them holds?
+            before = load_recipe(path)
+    with replacing(path) as temporary:
+        write(temporary)
+        write_json(recipe_path(path), recipe | {"replaces": before})
+    write_json(recipe_path(path), recipe)
+
+
+def load_recipe(path: str | Path) -> dict:
+    """Read the recipe of a weights file.
+
+    Raises:
+        InputError: either is missing, the recipe is not one of ours, or it describes another file than this one.
+    """
+    return _read(Path(path))[0]
+
+
+def load_model(path: str | Path) -> tuple[keras.Model, dict]:
+    """Rebuild the float32 model of a weights file from its recipe; returns the model and the recipe."""
+    recipe, content = _read(Path(path))
+    try:
+        model = make_model(recipe["model"], recipe["target_size"])
+    except InputError as error:
+        raise InputError(f"{recipe_path(path)} describes what cannot be built: {error}") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that it finds no weights for
+            model.load_weights(_Memory(content))
+    except Exception as error:  # of a damaged file, Keras and HDF5 raise what they come upon
+        reason = str(error).strip().splitlines()[0][:120]
+        raise InputError(f"{path} holds no weights of {recipe['model']} ({reason}); restore or train them") from None
+    return model, recipe
+
+
+def _read(path: Path) -> tuple[dict, bytes]:
+    """The recipe of a weights file and the file's bytes, which its checksum vouches for."""
+    if not path.is_file():
+        raise InputError(f"no weights file {path}; train first, or name another with --file_name")
+    if not path.name.endswith(ENDING):
+        raise InputError(f"{path} does not end in {ENDING}; give a file that tgs_train.py wrote")
+    again, content = read_json(recipe_path(path)), b""
+    recipe: dict = {}
+    while recipe != again:  # a training that has just written others
+        recipe = again
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from None
+        again = read_json(recipe_path(path))
+    found = hashlib.sha256(content).hexdigest()
+    before = recipe.get("replaces")
+    if isinstance(before, dict) and found == before.get("sha256"):
+        recipe = before  # the run that was to replace these weights was killed before it had
+    for key, kind in RECIPE.items():
+        if not isinstance(recipe.get(key), kind):
+            raise InputError(f"{recipe_path(path)} lacks '{key}'; train again, or restore the file")
+    for key, (low, high) in RANGES.items():
+        if not low <= recipe[key] <= high:  # NaN neither
+            raise InputError(f"{recipe_path(path)} has {recipe[key]} as '{key}'; train again, or restore the file")
+    if found != recipe["sha256"]:
+        raise InputError(
+            f"{path} does not hold the weights that {recipe_path(path).name} describes; restore or train them"
+        )
+    return recipe, content
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What made a file: versions of Python, TensorFlow, Keras, numpy, and of this code (commit, digest)."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        git = "unknown"
+    packages = ("common", "data", "models", "training")
+    sources = sorted([*(path for name in packages for path in root.glob(f"{name}/**/*.py")), root / "tgs_train.py"])
+    return {
+        "commit": git,
+        "code": hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16],
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }

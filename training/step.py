@@ -1,0 +1,84 @@
+"""One training step, from a uint8 batch to updated weights; no input, output or bookkeeping in here."""
+
+import keras
+import tensorflow as tf
+
+from common.ring.single import Solo
+from models.chance import chance
+from models.losses import Loss, loss_of_outputs, lovasz_symmetric
+from training.augment.augmenter import Augmenter
+from training.optimizer import AdamW
+
+
+class TrainingStep:
+    """Augment, forward, loss, gradients, average over the ring, update, moving average of the weights.
+
+    Forward and backward are one compiled function and the update another; the allreduce lies between them, since
+    Horovod's operations have no XLA kernel.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: keras.Model,
+        ema: keras.Model,
+        optimizer: AdamW,
+        loss: Loss,
+        augment: Augmenter,
+        ring: Solo,
+        seed: int,
+        ema_decay: float = 0.999,
+        mean_from: int | None = None,
+        xla: bool = False,
+    ):
+        """Prepare a step that trains `model` and follows it with `ema`, a second model of the same architecture.
+
+        From step `mean_from` on, `ema` is the equal mean of what the model is after each step from there on (SWA:
+        Izmailov et al., 2018, arXiv:1803.05407); before, or always with None, the exponential average. Statistics of
+        batch normalisation are averaged as the weights are.
+        """
+        self._model, self._augment, self._ring, self._loss = model, augment, ring, loss
+        self._optimizer, self._seed, self._decay, self._mean_from = optimizer, seed, ema_decay, mean_from
+        self._weights = [v.value for v in model.trainable_variables]
+        self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
+        self._gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
+        self._apply = tf.function(self._apply_gradients, jit_compile=xla, autograph=False)
+
+    def __call__(
+        self, images: tf.Tensor, masks: tf.Tensor, step: tf.Tensor, lovasz_share: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Train on one batch; returns this rank's mean loss, a float32 scalar.
+
+        Args:
+            images, masks: uint8 (B, 101, 101), masks {0, 1}.
+            step: int32 scalar, counted from the start of training; with the seed it fixes all that is left to chance.
+            lovasz_share: float32 scalar 0..1, share of the symmetric Lovász hinge in the loss; None never computes it.
+        """
+        loss, gradients = self._gradients(images, masks, step, lovasz_share)
+        gradients = self._ring.average(gradients, "gradients")
+        self._apply(gradients, step)
+        return loss
+
+    def _compute_gradients(self, images, masks, step, lovasz_share):
+        def mixed(*, logits, masks):
+            losses = self._loss(logits=logits, masks=masks)  # (B,)
+            if lovasz_share is not None:
+                losses += lovasz_share * (lovasz_symmetric(logits=logits, masks=masks) - losses)
+            return losses
+
+        with chance(self._seed, step, images.shape[0], self._ring) as source:
+            images, masks = self._augment(images, masks, source.draw((self._augment.draws,)))  # (B, S, S, 1) each
+            with tf.GradientTape() as tape:
+                outputs = self._model(images, training=True)
+                loss = tf.reduce_mean(loss_of_outputs(outputs, masks, mixed))
+        return loss, tape.gradient(loss, self._weights)
+
+    def _apply_gradients(self, gradients, step):
+        self._optimizer.apply(gradients, step)
+        done = tf.cast(step, tf.float32)
+        share = 1.0 - tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
+        if self._mean_from is not None:
+            number = tf.cast(step - self._mean_from + 1, tf.float32)  # of the model in the equal mean, from 1
+            share = tf.where(number < 1.0, share, 1.0 / tf.maximum(number, 1.0))
+        for average, value in self._followed:
+            average.assign_add(share * (value - average))
