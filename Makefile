@@ -80,9 +80,10 @@ bench: env ## speed beside the peer's: 10 minutes on two cores, at first 5.5 GB 
 peer: $(PYTHON) # the peer's packages, in an environment of their own: VENV is theirs
 	@$(call install,benchmarks/requirements-peer.txt)
 
-lint: dev ## ruff: rules and format
+lint: dev ## ruff: rules and format; imports run down only
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 
 docs: env ## docs/flags.md, from the commands' own flags
 	$(PYTHON) -m docs.flags
