@@ -83,7 +83,7 @@ peer: $(PYTHON) # the peer's packages, in an environment of their own: VENV is t
 lint: dev ## ruff: rules and format; imports run down only
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo --no-cache
+	$(PYTHON) $(VENV)/bin/lint-imports --no-logo --no-cache
 
 docs: env ## docs/flags.md, from the commands' own flags
 	$(PYTHON) -m docs.flags

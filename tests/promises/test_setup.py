@@ -192,7 +192,7 @@ def test_make_test_installs_then_lints_then_tests(checkout):
         "horovod cpu .venv/bin/python",
         "-m ruff check .",
         "-m ruff format --check .",
-        "-c from importlinter.cli import lint_imports_command as lint; lint() --no-logo --no-cache",
+        ".venv/bin/lint-imports --no-logo --no-cache",
         "-m pytest -x",
     ]
     assert make(checkout, "horovod", "GPU=1")[-1] == "horovod 1 .venv/bin/python"
