@@ -1,6 +1,7 @@
 """Sample data: seismic-like tiles with salt, in the layout of Kaggle's TGS Salt Identification Challenge.
 
     python -m data.sample --path=data/tgs --n_train=400 --n_test=100 --seed=1
+    python -m data.sample --survey=survey.sgy --seed=1     # instead: a volume, and survey_mask.sgy (data/survey.py)
 
 A section of 3 x 3 tiles is modelled at once and cut, and each tile's contrast is stretched on its own, as in
 the real data. Reflectors follow a field of layer depth (dip, folds, faults, drag at the salt) through a
@@ -24,7 +25,9 @@ from common.flags import Parser, number
 from data import png
 from data.rle import TILE, encode
 from data.sheets import draw_tiles
+from data.survey import SIZE, make_survey, survey_size
 from data.tiles import read_tiles
+from data.waves import ricker, texture
 
 SIDE = 3 * TILE  # px, side of a section
 BLACK = 0.02  # share of black tiles
@@ -51,18 +54,18 @@ def make_section(rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
     floor = depth.min() + rng.uniform(0.1, 0.6) * np.ptp(depth) if has_water else -math.inf  # of the sea
     layers = _reflections(rng, depth, wavelength, floor)
     scale, length = wavelength * rng.uniform(0.5, 1.2), wavelength * rng.uniform(0.3, 1.5)
-    noise = _texture(rng, side, scale, length, rng.normal(0, 0.7))
+    noise = texture(rng, side, scale, length, rng.normal(0, 0.7))
     layers += math.exp(rng.normal(-0.8, 1)) * noise * (depth > floor)
 
     # Salt: fainter, incoherent, often smeared steeply; some of the layers' energy leaks in.
     scale, length = wavelength * rng.uniform(0.7, 2.5), wavelength * rng.uniform(0.4, 2)
-    inside = _texture(rng, side, scale, length, rng.normal(math.pi / 2, 0.7)) + rng.uniform(0, 0.4) * layers
+    inside = texture(rng, side, scale, length, rng.normal(math.pi / 2, 0.7)) + rng.uniform(0, 0.4) * layers
     inside *= 0.45 * math.exp(rng.normal(0, 0.5)) * layers.std()
 
     # Its border: a bright line where salt begins downwards, a dark one where it ends, faint where steep.
     downwards = cv2.Sobel(cv2.GaussianBlur(distance, (0, 0), 2), cv2.CV_32F, 0, 1, scale=1 / 8)  # flat top: 1
     strength = math.exp(rng.normal(1.2, 0.8)) * np.exp(0.5 * _smooth(rng, side, side / 12, side / 12))
-    border = _ricker(distance, wavelength) * strength * (0.8 * downwards + 0.2 * rng.normal()) * layers.std()
+    border = ricker(distance, wavelength) * strength * (0.8 * downwards + 0.2 * rng.normal()) * layers.std()
 
     image = layers + (inside - layers) / (1 + np.exp(-np.clip(2 * distance, -30, 30))) + border
     image = cv2.resize(image.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
@@ -106,7 +109,7 @@ def _reflections(rng: Rng, depth: np.ndarray, wavelength: float, floor: float) -
     """Amplitudes (side, side) of the layers at `depth`, std about 1, laterally varying; 0 above `floor`."""
     side, step = len(depth), 0.25
     grid = np.arange(depth.min() - 1, depth.max() + 1, step)
-    wavelet = _ricker(np.arange(-2 * wavelength, 2 * wavelength, step), wavelength)
+    wavelet = ricker(np.arange(-2 * wavelength, 2 * wavelength, step), wavelength)
     waves = []
     for per_px in (0.5, 0.3):
         series = rng.laplace(size=len(grid)) * (rng.random(len(grid)) < per_px * step)
@@ -119,16 +122,6 @@ def _reflections(rng: Rng, depth: np.ndarray, wavelength: float, floor: float) -
     return gain * (waves[0] + 0.5 * _smooth(rng, side, side / 3, side / 3) * waves[1])
 
 
-def _texture(rng: Rng, side: int, wavelength: float, length: float, angle: float) -> np.ndarray:
-    """Incoherent reflections (side, side), std 1: noise through a tilted wavelet `length` px long."""
-    radius = math.ceil(max(wavelength, length))
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
-    kernel = _ricker(across, wavelength) * np.exp(-2 * (along / length) ** 2)
-    noise = cv2.filter2D(rng.standard_normal((side, side), dtype=np.float32), -1, kernel)
-    return noise / noise.std()
-
-
 def _smooth(rng: Rng, side: int, height: float, width: float) -> np.ndarray:
     """Random field (side, side), mean about 0 and std about 1, that changes over `height` and `width` px."""
     rows, columns = math.ceil(side / height) + 3, math.ceil(side / width) + 3
@@ -136,12 +129,6 @@ def _smooth(rng: Rng, side: int, height: float, width: float) -> np.ndarray:
     size = (round(columns * width), round(rows * height))
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     return 1.25 * cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)[top : top + side, left : left + side]
-
-
-def _ricker(distance: np.ndarray, wavelength: float) -> np.ndarray:
-    """Ricker wavelet, 1 at `distance` 0; distance and dominant wavelength in px."""
-    a = (math.pi * distance / wavelength) ** 2
-    return (1 - 2 * a) * np.exp(-a)
 
 
 # ---- a data set --------------------------------------------------------------------------------------------
@@ -238,14 +225,23 @@ def sample_sheet(data_path: str | Path, out_png: str | Path, rows: int = 3, colu
 
 
 def main(argv: list[str] | None = None) -> Path:
-    """Command line: write the sample data and say where; returns the folder."""
+    """Command line: write the sample data, or a survey, and say where; returns the folder, or the survey's path."""
     parser = Parser(description=__doc__)
     parser.option("path", "data/tgs", "folder to write to", type=Path)
     parser.option("n_train", 400, "labelled tiles", type=number(int, 1, 100_000))
     parser.option("n_test", 100, "tiles without masks", type=number(int, 1, 100_000))
     parser.option("seed", 1, "the same seed gives the same bytes", type=number(int, 0))
     parser.option("sheet", None, "also draw a contact sheet, salt outlined, to this PNG", type=Path)
+    parser.option("survey", None, "write a SEG-Y volume and its mask instead, to this file", type=Path, metavar="FILE")
+    size = "its inlines, crosslines and samples"
+    parser.option("survey_size", "x".join(map(str, SIZE)), size, type=survey_size, metavar="LxMxN")
     args = parser.parse_args(argv)
+    if args.survey:
+        mask = make_survey(args.survey, size=args.survey_size, seed=args.seed)
+        lines = "{} inlines x {} crosslines x {} samples".format(*args.survey_size)
+        print(f"wrote {args.survey} and its salt, {mask}: {lines}, all generated")
+        print(f"next: python tgs_predict.py --use_folds=True --data_path={args.survey}")
+        return args.survey
     make_sample(args.path, n_train=args.n_train, n_test=args.n_test, seed=args.seed)
     print(f"wrote {args.n_train} labelled and {args.n_test} test tiles, all generated, to {args.path}/")
     if args.sheet:
