@@ -42,7 +42,7 @@ dev: env
 	@$(call install,requirements-dev.txt)
 
 browser: dev ## Chromium for the tests of the HTML report, by npm, unless there is one; skipped without npm
-	@$(PYTHON) -m tests.chromium
+	@$(PYTHON) -m tests.helpers.chromium
 
 compiler: # asked for first: the lack of it must not show after minutes of downloads
 	@command -v g++ >/dev/null || [ -e $(VENV)/horovod ] || { \

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from data.sample import make_sample
-from tests.commands import run_script
+from tests.helpers.commands import run_script
 
 # Property tests: a busy machine is no failure, and every run tries the same cases.
 settings.register_profile("steady", deadline=None, derandomize=True)

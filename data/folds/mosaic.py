@@ -28,7 +28,7 @@ def mosaic_groups(images: np.ndarray) -> np.ndarray:
     pixel: the raw borders give 120 seams, not 183. Rule 2, because when the two need only be each other's
     best, 841 seams pass and most are chance.
 
-    Measured on the 3,601 labelled tiles (`TGS_DATA=folder python -m pytest -s tests/data/test_mosaic.py`), 0.5 s
+    Measured on the 3,601 labelled tiles (`TGS_DATA=folder python -m pytest -s tests/data/folds/test_mosaic.py`), 0.5 s
     on two cores:
 
     - 183 seams (83 horizontal, 100 vertical) leave 3,418 groups: 3,282 tiles alone, 100 pairs, 30 triples,

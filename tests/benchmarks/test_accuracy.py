@@ -8,7 +8,7 @@ import pytest
 from benchmarks import accuracy
 from benchmarks.accuracy import PAGE, changed, commands_of, inherited, table
 from benchmarks.experiments import SETS, Experiment
-from tests.commands import ROOT, error_line, run_here
+from tests.helpers.commands import ROOT, error_line, run_here
 
 BASE = Experiment("base", flags={"model": "resnet34", "seed": 1}, folds=1, group="none", pick="last")
 LONG = Experiment("long", "base", {"seed": 2}, folds=5)

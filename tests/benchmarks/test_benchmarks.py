@@ -14,7 +14,7 @@ from benchmarks.contest import Cell, Contender, Worker, WorkerError
 from benchmarks.run import command, main, parser
 from benchmarks.table import Row, number, ratio
 from common.errors import InputError
-from tests.commands import ROOT, error_line, refused, run_here
+from tests.helpers.commands import ROOT, error_line, refused, run_here
 
 PEER = ROOT / contest.PEER
 needs_peer = pytest.mark.skipif(not PEER.is_file(), reason="no benchmarks/.venv: `make bench` installs the peer")

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import ring
 from benchmarks.ring import Party, one_rows, two_rows
-from tests.common.ring.test_ring import horovod
+from tests.helpers.rings import horovod
 
 
 def test_a_ring_of_one_by_hand():

@@ -13,7 +13,7 @@ from common.backend import _missing, _uncollected
 from common.command import run
 from common.errors import InputError
 from common.flags import Parser, auto_or, flag, number
-from tests.commands import ROOT
+from tests.helpers.commands import ROOT
 
 
 def parser() -> Parser:

@@ -8,7 +8,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 from common.flags import config_text
-from tests.commands import error_line, run_here, run_script
+from tests.helpers.commands import error_line, run_here, run_script
 from tests.promises.corpus.damage import tree
 
 PARSERS = {

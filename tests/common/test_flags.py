@@ -15,7 +15,7 @@ import tgs_preprocess
 import tgs_train
 import tgs_train_ring
 from common.flags import flag
-from tests.commands import error_line, run_here
+from tests.helpers.commands import error_line, run_here
 from tests.promises.corpus.damage import tree
 
 SCRIPTS = {

@@ -14,7 +14,7 @@ from data.folds.split import STRATIFICATIONS
 from models.losses import LOSSES
 from models.parts import PARTS
 from models.unet import MODELS
-from tests.commands import run_here, run_script
+from tests.helpers.commands import run_here, run_script
 from training.augment.augmenter import AUGMENTATIONS
 from training.augment.distortions import DISTORTIONS
 from training.cleaning import RULES

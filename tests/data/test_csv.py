@@ -9,7 +9,7 @@ import pytest
 from common.errors import InputError
 from data.tables import check_train_csv, read_csv, read_depths
 from data.tiles import TileSet
-from tests.commands import refused
+from tests.helpers.commands import refused
 
 
 @pytest.mark.parametrize(

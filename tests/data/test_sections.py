@@ -12,8 +12,8 @@ import pytest
 
 from common.errors import InputError
 from data.sections import read_section
-from tests.commands import refused
-from tests.pngs import PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
+from tests.helpers.commands import refused
+from tests.helpers.pngs import PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (40, 250), np.uint8)

@@ -10,8 +10,8 @@ import pytest
 
 from data import submission as module
 from data.submission import expected_ids, reserved, tiles_to_predict, validate_submission, write_submission
-from tests.commands import error_line, refused, run_script
-from tests.races import submission
+from tests.helpers.commands import error_line, refused, run_script
+from tests.helpers.races import submission
 
 IDS = {"a", "b", "c"}
 GOOD = "id,rle_mask\nb,\na,1 1 3 5\nc,10201 1\n"

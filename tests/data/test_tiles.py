@@ -13,7 +13,7 @@ import pytest
 from common.errors import InputError
 from data import tiles
 from data.tiles import TileSet, list_pngs, read_image, read_images, read_mask, read_tiles
-from tests.pngs import GRAY_ALPHA_TYPE, PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
+from tests.helpers.pngs import GRAY_ALPHA_TYPE, PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
 
 GRAY = np.random.default_rng(0).integers(0, 256, (101, 101), np.uint8)
 SALT = (GRAY > 100).astype(np.uint8)

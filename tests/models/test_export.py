@@ -22,9 +22,9 @@ from models.export import export
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.weights import save_weights
-from tests.commands import refused, run_here, run_script
-from tests.promises.test_disk import files_up_to
-from tests.promises.test_locks import RECIPE, names
+from tests.helpers.commands import names, refused, run_here, run_script
+from tests.helpers.disks import files_up_to
+from tests.helpers.training import RECIPE
 
 pytestmark = pytest.mark.usefixtures("devices_listed")
 

@@ -14,8 +14,8 @@ from models.decoder import decode
 from models.encoders import resnet as encoders
 from models.losses import bce, loss_of_outputs
 from models.unet import MODELS, read_name
-from tests.commands import refused
-from tests.networks import OF_TINY, RESNET, SMALL, TINY, with_small
+from tests.helpers.commands import refused
+from tests.models.networks import OF_TINY, RESNET, SMALL, TINY, with_small
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.windows import count_windows, predict_section
-from tests.commands import ROOT
-from tests.pngs import png
+from tests.helpers.commands import ROOT
+from tests.helpers.pngs import png
 
 RNG = np.random.default_rng(0)
 

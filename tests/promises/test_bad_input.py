@@ -8,9 +8,9 @@ import pytest
 
 import tgs_preprocess
 from models.unet import make_model
-from tests.commands import error_line, run_here
-from tests.pngs import RGB_TYPE, build, png
-from tests.privileges import as_ordinary_user
+from tests.helpers.commands import error_line, run_here
+from tests.helpers.pngs import RGB_TYPE, build, png
+from tests.helpers.privileges import as_ordinary_user
 from tests.promises.corpus.commands import BY_DEPTH, PREDICT, PREPROCESS, TRAIN, VALIDATE
 from tests.promises.corpus.damage import Damage, both, change, link_at, make_project, move, put, remove, tree, zipped
 from tests.promises.corpus.flags import FLAGS

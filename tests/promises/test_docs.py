@@ -31,8 +31,8 @@ from docs.flags import page as flags_page
 from models.losses import LOSSES
 from models.parts import PARTS
 from models.unet import MODELS, make_model
-from tests.commands import ROOT, run_here
-from tests.torch_files import archive, whole
+from tests.helpers.commands import ROOT, run_here
+from tests.models.pretrained.torch_files import archive, whole
 from training.augment.augmenter import AUGMENTATIONS
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

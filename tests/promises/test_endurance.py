@@ -11,8 +11,8 @@ import pytest
 
 from data.sample import make_sample
 from data.submission import validate_submission
-from tests.commands import command
-from tests.scripts.test_train import TINY
+from tests.helpers.commands import command
+from tests.helpers.training import TINY
 
 MB = 1024**2
 TILES = 18_000

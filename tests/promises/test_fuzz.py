@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from tests.commands import ROOT
+from tests.helpers.commands import ROOT
 
 
 @pytest.mark.slow
 def test_mutated_files_are_read_or_refused(trained, tmp_path):
     """In a process of its own, which a library in C may take down, on whose stderr nothing may be written."""
-    program = [sys.executable, "-m", "tests.fuzz", trained, tmp_path]
+    program = [sys.executable, "-m", "tests.promises.fuzz", trained, tmp_path]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.stderr == ""
     assert done.returncode == 0

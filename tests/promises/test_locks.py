@@ -18,19 +18,10 @@ from data.submission import validate_submission
 from models import make_model
 from models import weights as checkpoints
 from models.weights import load_recipe, save_weights
-from tests.commands import ROOT, command, error_line, refused, run_here
-from tests.privileges import as_ordinary_user
-from tests.promises.test_killed import FLAGS, after_epochs, job
-
-RECIPE = {
-    "model": "tiny", "target_size": 32, "fold": "fold_0", "folds": 3, "fingerprint": "f" * 16, "epoch": 1,
-    "score": 0.5, "threshold": 0.5,
-}  # fmt: skip
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
+from tests.helpers.commands import ROOT, command, error_line, names, refused, run_here
+from tests.helpers.jobs import FLAGS, after_epochs, job
+from tests.helpers.privileges import as_ordinary_user
+from tests.helpers.training import RECIPE
 
 # ---- replacing ---------------------------------------------------------------------------------------------
 
@@ -188,8 +179,8 @@ def test_a_folder_that_cannot_be_held_is_named(tmp_path):
 
 
 def race(job: str, folder: Path) -> list:
-    """Let three processes of tests/races.py begin at the same moment; returns what each found."""
-    line = [sys.executable, "-m", "tests.races", job, str(folder), str(time.time() + 4)]
+    """Let three processes of tests/helpers/races.py begin at the same moment; returns what each found."""
+    line = [sys.executable, "-m", "tests.helpers.races", job, str(folder), str(time.time() + 4)]
     processes = [subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     return [json.loads(process.communicate()[0]) for process in processes]
 

@@ -14,7 +14,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 from data.folds.fold import read_fold
-from tests.commands import ROOT, error_line, run_here
+from tests.helpers.commands import ROOT, error_line, run_here
 from tests.promises.corpus.damage import Touch, hostile_archive, make_project, tree
 
 SOURCES = sorted(path for folder in (".", "data", "models") for path in (ROOT / folder).glob("*.py"))

@@ -10,10 +10,10 @@ import pytest
 import tgs_predict
 import tgs_train
 from data import rle
-from tests.commands import error_line, run_here, run_script
-from tests.common.ring.test_ring import horovod
-from tests.promises.test_killed import check_files, job, state
-from tests.scripts.test_train import TINY
+from tests.helpers.commands import error_line, run_here, run_script
+from tests.helpers.jobs import check_files, job, state
+from tests.helpers.rings import horovod
+from tests.helpers.training import TINY
 
 # AdamW multiplies each weight by 1 - rate x decay a step: from the third epoch on that is less than -1.
 EXPLODING = (

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.privileges import as_ordinary_user, drop_for_good
+from tests.helpers.privileges import as_ordinary_user, drop_for_good
 
 
 def test_permission_bits_count_here_in_threads_and_in_subprocesses(tmp_path):

@@ -5,12 +5,13 @@ The launchers of rings have a module of their own, test_launchers.py.
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.helpers.shell import assert_one_error_line, program, run, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ["install_horovod.sh", "train_multi_gpu_ring.sh", "train_ring.sbatch", ".ci/run"]
@@ -18,48 +19,6 @@ REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 PEER = "benchmarks/requirements-peer.txt"
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-
-
-def program(path: Path, body: str) -> Path:
-    """Write an executable shell script."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/bash\n{body}\n")
-    path.chmod(0o755)
-    return path
-
-
-def tools(folder: Path, *names: str) -> Path:
-    """A folder that holds, as a PATH of its own, nothing but these programs of this machine."""
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).symlink_to(shutil.which(name))
-    return folder
-
-
-def run(*command, cwd=ROOT, **env) -> subprocess.CompletedProcess:
-    """Run with `env` on top of this environment, less what an outer make or ring left in it."""
-    base = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("MAKE", "MFLAGS", "OMPI_", "NCCL_", "SLURM_", "HVD_", "GPU", "DEMO_"))
-    }
-    base = {k: v for k, v in base.items() if k not in ("PYTHON", "ARGS", "LD_LIBRARY_PATH")}
-    return subprocess.run(
-        [str(c) for c in command],
-        cwd=cwd,
-        env=base | {k: str(v) for k, v in env.items()},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def assert_one_error_line(result: subprocess.CompletedProcess, *words: str) -> None:
-    assert result.returncode == 2, result
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    for word in words:
-        assert word in result.stderr
 
 
 # ---- scripts -----------------------------------------------------------------------------------------------
@@ -188,7 +147,7 @@ def test_make_test_installs_then_lints_then_tests(checkout):
     assert make(checkout, "test", "ARGS=-x") == [
         f"{pip} requirements.txt",
         f"{pip} requirements-dev.txt",
-        "-m tests.chromium",
+        "-m tests.helpers.chromium",
         "horovod cpu .venv/bin/python",
         "-m ruff check .",
         "-m ruff format --check .",

@@ -12,8 +12,8 @@ import tgs_predict
 import tgs_train
 from models.ensemble import fold_files
 from models.weights import load_recipe
-from tests.commands import error_line, refused, run_here
-from tests.scripts.test_train import TINY, same
+from tests.helpers.commands import error_line, refused, run_here
+from tests.helpers.training import TINY, same
 
 CYCLES = ("--epochs=4", "--cycles=2", "--warmup_epochs=1", "--swa=0.5")
 
@@ -149,7 +149,7 @@ def test_more_cycles_than_epochs_are_refused(workspace):
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [("half", "fold_0_cycle1.weights.h5", 1), ("after", "fold_0_cycle1.json", 1)])
 def test_killed_while_a_cycle_is_written_it_ends_with_the_same_bits(cycled, workspace, moment):
-    from tests.promises.test_killed import assert_same_end, check_files, job
+    from tests.helpers.jobs import assert_same_end, check_files, job
 
     with job(workspace, *TINY, *CYCLES, dies=("SIGKILL", *moment)) as running:
         assert running.end()[0] == -9

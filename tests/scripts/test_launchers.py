@@ -7,29 +7,23 @@ mpirun included.
 import os
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT
-from tests.common.ring.test_ring import ENVIRONMENT, TINY, horovod
-from tests.promises.test_setup import assert_one_error_line, program, run, tools
-
-RING = ROOT / "train_multi_gpu_ring.sh"
-BIN = Path(sys.executable).parent
-
-
-def python_with_mpirun(tmp_path: Path) -> Path:
-    """An interpreter that says it lives in tmp_path/bin, where mpirun prints what it got and exits 7."""
-    program(
-        tmp_path / "bin" / "mpirun",
-        'printf "%s\\n" "$@"; echo "cwd=$PWD"; echo "LD=${LD_LIBRARY_PATH-unset}"\n'
-        'env | grep -E "^(OMPI|NCCL|SLURM)_"; exit 7',
-    )
-    program(tmp_path / "bin" / "nvidia-smi", "exit 9")  # a machine without GPUs
-    return program(tmp_path / "bin" / "python", f'echo "{tmp_path}/bin"')
+from tests.helpers.commands import ROOT
+from tests.helpers.rings import ENVIRONMENT, horovod
+from tests.helpers.shell import (
+    RING,
+    WHERE,
+    assert_one_error_line,
+    completes,
+    program,
+    python_with_mpirun,
+    rank,
+    run,
+    tools,
+)
 
 
 @pytest.fixture
@@ -143,11 +137,6 @@ def test_mpiruns_report_is_hidden_once_a_rank_has_said_why(ring_python, tmp_path
     assert run(RING, "2", "--verbose", PYTHON=ring_python).stderr == written
 
 
-def rank(tmp_path: Path, body: str) -> Path:
-    """An interpreter for a real mpirun, whose ranks run `body`, a shell program, in the place of the training."""
-    return program(tmp_path / "python", f'[ "$1" = -c ] && echo "{BIN}" && exit\nRANK=$OMPI_COMM_WORLD_RANK\n{body}')
-
-
 @horovod
 @pytest.mark.parametrize(
     ("body", "code", "said"),
@@ -165,10 +154,6 @@ def test_what_a_real_mpirun_is_heard_to_say(tmp_path, body, code, said):
 
 
 # ---- several machines --------------------------------------------------------------------------------------
-WHERE = (
-    'echo "$RANK of $OMPI_COMM_WORLD_SIZE, $OMPI_COMM_WORLD_LOCAL_RANK of $OMPI_COMM_WORLD_LOCAL_SIZE,'
-    ' ${LOGIN:-here}, $NCCL_IB_HCA, $PWD"'
-)
 
 
 @pytest.fixture
@@ -201,18 +186,6 @@ def test_a_host_file_starts_ranks_on_each_machine(tmp_path, ssh):
 
 
 # ---- trainings to their end --------------------------------------------------------------------------------
-def completes(workspace: Path, *line: object, **env: object) -> None:
-    """Run the line, with the flags of a tiny training, to the end of its two epochs by two processes."""
-    flags = (*TINY, "--epochs=2", "--batch_size=4")
-    environment = ENVIRONMENT | {"PYTHON": sys.executable, "TGS_HOME": str(ROOT)} | {k: str(v) for k, v in env.items()}
-    done = subprocess.run(
-        [*map(str, line), *flags], cwd=workspace, env=environment, capture_output=True, text=True, timeout=480,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "2 x 4 tiles" in done.stdout
-    assert done.stdout.count("epoch 2/2: loss") == 1
-    assert (workspace / "weights/tiny/fold_0_last.weights.h5").is_file()
 
 
 @horovod

@@ -16,9 +16,9 @@ from models.encoders import resnet as encoders
 from models.geometry import Geometry
 from models.losses import bce
 from models.metrics import score
-from tests.commands import run_here, run_script
-from tests.networks import SMALL, TINY, with_small
-from tests.scripts.test_train import same
+from tests.helpers.commands import run_here, run_script
+from tests.helpers.training import same
+from tests.models.networks import SMALL, TINY, with_small
 from training.augment.augmenter import Augmenter
 from training.batches import TrainingBatches
 from training.learner import Learner

@@ -16,7 +16,7 @@ import tgs_predict
 import tgs_preprocess
 from data import rle
 from data.tiles import list_pngs, read_ahead, read_images
-from tests.commands import run_here, run_script
+from tests.helpers.commands import run_here, run_script
 
 TINY = ("--model=tiny", "--data_path=tgs", "--threshold=0.3")
 

@@ -12,7 +12,7 @@ import pytest
 
 import tgs_predict
 from data import rle
-from tests.commands import error_line, run_here
+from tests.helpers.commands import error_line, run_here
 
 ENSEMBLE = ("--use_folds=True", "--model=tiny", "--threshold=0.3", "--min_area=0")
 TILES = (*ENSEMBLE, "--data_path=tgs")

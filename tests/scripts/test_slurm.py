@@ -13,10 +13,9 @@ import time
 
 import pytest
 
-from tests.commands import ROOT
-from tests.common.ring.test_ring import ENVIRONMENT, horovod
-from tests.promises.test_setup import assert_one_error_line, program, run
-from tests.scripts.test_launchers import WHERE, completes, python_with_mpirun, rank
+from tests.helpers.commands import ROOT
+from tests.helpers.rings import ENVIRONMENT, horovod
+from tests.helpers.shell import WHERE, assert_one_error_line, completes, program, python_with_mpirun, rank, run
 
 BATCH = ROOT / "train_ring.sbatch"
 

@@ -3,28 +3,11 @@
 import csv
 import json
 
-import h5py
-import numpy as np
 import pytest
 
 import tgs_train
-from tests.commands import run_here, run_script
-
-TINY = ("--model=tiny", "--target_size=32", "--batch_size=8")
-
-
-def arrays(path) -> dict[str, np.ndarray]:
-    """Every array of a weights file by its name."""
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-def same(a, b) -> bool:
-    """Whether two weights files hold the same bits."""
-    a, b = arrays(a), arrays(b)
-    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+from tests.helpers.commands import run_here, run_script
+from tests.helpers.training import TINY, arrays, same
 
 
 def test_every_fold_leaves_weights_recipe_logs_and_state(trained):

@@ -7,8 +7,8 @@ import pytest
 
 import tgs_train
 from data.tiles import TileSet, read_tiles
-from tests.commands import error_line, refused, run_here
-from tests.scripts.test_train import TINY
+from tests.helpers.commands import error_line, refused, run_here
+from tests.helpers.training import TINY
 from training.cleaning import RULES, clean
 
 NAMES = ["plain", "empty", "black", "gray", "full", "one", "ten", "eleven", "stripes", "nearly", "rows", "black one"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from common.files import held
-from tests.commands import run_script
+from tests.helpers.commands import run_script
 
 FLAGS = ("--model=tiny", "--target_size=32", "--batch_size=8", "--epochs=1", "--xla=True", "--resume=False")
 

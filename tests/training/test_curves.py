@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tests.commands import refused
+from tests.helpers.commands import refused
 from training import curves
 
 

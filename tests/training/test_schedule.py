@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.commands import refused
+from tests.helpers.commands import refused
 from training.schedule import CosineCycles, Cycle, equal_cycles
 
 

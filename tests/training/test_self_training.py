@@ -13,10 +13,10 @@ from common.ring.single import Solo
 from data.folds.fold import read_fold
 from data.tiles import list_pngs, read_images
 from models.weights import load_model, load_recipe
-from tests.commands import error_line, refused, run_here, run_script
-from tests.common.ring.test_ring import horovod, ring
-from tests.scripts.test_train import TINY
-from tests.training.test_pipeline import numbered, numbers
+from tests.helpers.batches import numbered, numbers
+from tests.helpers.commands import error_line, refused, run_here, run_script
+from tests.helpers.rings import PROGRAM, horovod, ring
+from tests.helpers.training import TINY
 from training import self_training
 from training.batches import TrainingBatches
 from training.learner import Learner
@@ -300,7 +300,7 @@ def test_a_round_of_every_fold_then_its_out_of_fold_score(taught):
 
 @pytest.mark.slow
 def test_killed_while_it_pretrains_it_ends_with_the_same_bits(taught):
-    from tests.promises.test_killed import assert_same_end, check_files, job, project
+    from tests.helpers.jobs import assert_same_end, check_files, job, project
 
     whole = project(taught / "whole", taught)
     for name in ("tgs", "round0"):
@@ -321,7 +321,7 @@ def test_killed_while_it_pretrains_it_ends_with_the_same_bits(taught):
 def test_two_ranks_label_as_one_process_does(taught):
     flags = ("--model=tiny", "--target_size=32", FOLD, *TEACHER, "--epochs=2")
     train(taught, FOLD, *TEACHER, "--epochs=2")
-    done = ring(2, "-m", "tests.ring_program", "--hvd=True", *flags, "--batch_size=4", "--weights_path=two", cwd=taught)
+    done = ring(2, *PROGRAM, "--hvd=True", *flags, "--batch_size=4", "--weights_path=two", cwd=taught)
     assert done.returncode == 0, done.stderr
     held = {line.split("variables=")[1] for line in done.stdout.splitlines() if line.startswith("HELD")}
     assert len(held) == 1

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from common.ring.elastic import _first_free
-from tests.commands import ROOT
-from tests.common.ring.test_ring import ENVIRONMENT, TINY, member
-from tests.scripts.test_train import arrays
+from tests.helpers.commands import ROOT
+from tests.helpers.rings import ENVIRONMENT, TINY, member
+from tests.helpers.training import arrays
 
 horovodrun = shutil.which("horovodrun", path=ENVIRONMENT["PATH"])
 elastic = pytest.mark.skipif(horovodrun is None, reason="no horovodrun; ./install_horovod.sh brings it")

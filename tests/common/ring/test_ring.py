@@ -8,45 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from models import make_model
-from tests.commands import ROOT, command, run_script
-from tests.scripts.test_train import arrays, same
-
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PYTHONPATH": str(ROOT),
-}
-MPIRUN = (
-    "mpirun -np {n} -bind-to none -map-by slot -x NCCL_DEBUG=INFO -x LD_LIBRARY_PATH -x PATH -mca pml ob1 "
-    "-mca btl ^openib"
-)
-TINY = ("--model=tiny", "--target_size=32", "--data_path=folds/fold_0", "--warmup_epochs=1")
-
-horovod = pytest.mark.skipif(
-    shutil.which("mpirun", path=ENVIRONMENT["PATH"]) is None, reason="no mpirun; ./install_horovod.sh brings it"
-)
-
-
-def ring(n: int, *program: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess:
-    """Run the design's mpirun line with n processes of `program`."""
-    line = [*MPIRUN.format(n=n).split(), sys.executable, *program]
-    return subprocess.run(line, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False)
+from tests.helpers.commands import ROOT, command, run_script
+from tests.helpers.rings import ENVIRONMENT, MPIRUN, PROGRAM, TINY, horovod, member, one_line, ranks_of_two, ring
+from tests.helpers.training import arrays, same
 
 
 @horovod
 def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
     """Ranks are bit-identical after training with batch normalisation, and the score they sum is exact."""
-    done = ring(2, "-m", "tests.ring_program", "--hvd=True", *TINY, "--epochs=2", "--batch_size=8", cwd=workspace)
+    done = ring(2, *PROGRAM, "--hvd=True", *TINY, "--epochs=2", "--batch_size=8", cwd=workspace)
     assert done.returncode == 0, done.stderr
     held = re.findall(r"HELD rank=(\d) size=2 variables=(\w+)", done.stdout)
     assert sorted(rank for rank, _ in held) == ["0", "1"]
@@ -77,12 +53,12 @@ def test_two_ranks_of_b_are_one_process_of_2b(workspace):
     flags = (*TINY, "--epochs=2", "--without_norm", "--ema_decay=0.5", "--use_lovasz=False")
     rate = 3e-4
     two = ring(
-        2, "-m", "tests.ring_program", "--hvd=True", *flags, "--batch_size=4", f"--learning_rate={rate}",
+        2, *PROGRAM, "--hvd=True", *flags, "--batch_size=4", f"--learning_rate={rate}",
         "--weights_path=two", cwd=workspace,
     )  # fmt: skip
     assert two.returncode == 0, two.stderr
     one = subprocess.run(
-        [sys.executable, "-m", "tests.ring_program", *flags, "--batch_size=8", f"--learning_rate={rate * 2**0.5}",
+        [sys.executable, *PROGRAM, *flags, "--batch_size=8", f"--learning_rate={rate * 2**0.5}",
          "--weights_path=one"],
         cwd=workspace, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
@@ -119,20 +95,6 @@ def test_the_launcher_and_three_processes(workspace):
     assert json.loads((workspace / "weights/tiny/fold_0_last.json").read_text())["processes"] == 3
 
 
-def member(rank: int, of: int) -> int:
-    """Process id of a rank that the process `of` (mpirun, or its parent) has started."""
-    below = [of]
-    for process in below:
-        for task in Path(f"/proc/{process}/task").glob("*/children"):
-            below += map(int, task.read_text().split())
-    for process in below:
-        environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-        named = {b"OMPI_COMM_WORLD_RANK=%d" % rank, b"HOROVOD_RANK=%d" % rank} & set(environment)
-        if named and b"tgs_train_ring.py" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"--hvd")[0]:
-            found = process  # the last: a shell may stand before it
-    return found
-
-
 @horovod
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -166,22 +128,6 @@ def test_a_killed_or_frozen_rank_ends_the_job_and_the_rerun_resumes(workspace, r
         assert again.returncode == 0, again.stderr
         assert f"epochs {state['epoch'] + 1} to 12 of" in again.stdout
         assert "steps of 1 x 16 tiles" in again.stdout
-
-
-def ranks_of_two(first: tuple[str, ...], second: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess:
-    """Run a ring of two ranks with different command lines."""
-    line = MPIRUN.format(n=1).split()
-    line += [sys.executable, *first, ":", "-np", "1", sys.executable, *second]
-    env = ENVIRONMENT | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)
-
-
-def one_line(done: subprocess.CompletedProcess) -> str:
-    """The one line of ours in what a ring wrote, mpirun's own apart."""
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    return line
 
 
 @horovod
@@ -239,14 +185,14 @@ def test_other_data_on_one_rank_is_found_at_the_start(workspace, change, said):
 @horovod
 @pytest.mark.slow
 def test_a_rank_without_memory_says_so_and_ends_the_others(workspace):
-    train = ("-m", "tests.ring_program", "--hvd=True", *TINY, "--batch_size=4", "--epochs=4")
-    done = ranks_of_two(train, ("-m", "tests.ring_program", "--no_memory", *train[2:]), workspace)
+    train = (*PROGRAM, "--hvd=True", *TINY, "--batch_size=4", "--epochs=4")
+    done = ranks_of_two(train, (*PROGRAM, "--no_memory", *train[2:]), workspace)
     assert done.returncode == 2
     assert re.search(r"error: rank 1 on \S+: out of memory; lower --batch_size", done.stderr)
     assert "Traceback" not in done.stderr
     assert "epoch 1/4" in done.stdout
     assert "epoch 2/4" not in done.stdout
-    again = ring(2, "-m", "tests.ring_program", "--hvd=True", *TINY, "--batch_size=4", "--epochs=4", cwd=workspace)
+    again = ring(2, *PROGRAM, "--hvd=True", *TINY, "--batch_size=4", "--epochs=4", cwd=workspace)
     assert "epochs 2 to 4" in again.stdout
 
 

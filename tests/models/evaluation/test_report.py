@@ -14,8 +14,8 @@ import pytest
 from data import rle
 from models.evaluation.report import page as module
 from models.evaluation.report.page import error_kinds, write_report
-from tests.commands import refused
-from tests.reports import HOSTILE, small, squares
+from tests.helpers.commands import refused
+from tests.models.evaluation.reports import HOSTILE, small, squares
 
 
 class Page(HTMLParser):

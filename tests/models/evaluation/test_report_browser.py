@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from models.evaluation.report.page import KINDS, Report, write_report
-from tests import chromium
-from tests.reports import HOSTILE, many, small
+from tests.helpers import chromium
+from tests.models.evaluation.reports import HOSTILE, many, small
 
 
 # ---- the browser -------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ import numpy as np
 import tgs_preprocess
 from data.folds.fold import fingerprint, read_folds_csv
 from data.rle import encode
-from tests.commands import run_here
-from tests.pngs import png
+from tests.helpers.commands import run_here
+from tests.helpers.pngs import png
 
 BEST = "weights/tiny/fold_0_best"
 TRAIN_IDS, TEST_IDS = "abcdefghijkl", "xyz"

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from tests.pngs import GRAY_ALPHA_TYPE, PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
+from tests.helpers.pngs import GRAY_ALPHA_TYPE, PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
 from tests.promises.corpus.commands import PREDICT, PREPROCESS, Case
 from tests.promises.corpus.damage import both, folder_at, forbid, link_at, move, pipe_at, put, remove
 

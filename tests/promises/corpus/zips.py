@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from tests.pngs import png
+from tests.helpers.pngs import png
 from tests.promises.corpus.commands import PREPROCESS, UNPACK, Case
 from tests.promises.corpus.damage import (
     both,

@@ -1,6 +1,6 @@
 """The Chromium that tests of the HTML report drive: found on this machine, or unpacked into the environment.
 
-python -m tests.chromium       # as `make browser` runs it
+python -m tests.helpers.chromium       # as `make browser` runs it
 """
 
 import base64

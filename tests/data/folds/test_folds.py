@@ -16,7 +16,7 @@ from data.folds.fold import list_folds, read_fold, read_folds_csv
 from data.folds.split import STRATIFICATIONS, TGSDatasetPreprocessor, coverage_class
 from data.rle import encode
 from data.tiles import read_tiles
-from tests.commands import error_line, refused, run_script
+from tests.helpers.commands import error_line, refused, run_script
 
 
 def preprocess(sample: Path, cwd: Path, *flags: str) -> Path:

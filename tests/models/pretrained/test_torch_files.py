@@ -13,9 +13,19 @@ import pytest
 from common.errors import InputError
 from models.pretrained import torch_files
 from models.pretrained.torch_files import read_torch
-from tests.commands import refused
+from tests.helpers.commands import refused
+from tests.models.pretrained.torch_files import (
+    FORMATS,
+    MACHINE,
+    MAGIC,
+    PROTOCOL,
+    archive,
+    legacy,
+    program,
+    tensor,
+    whole,
+)
 from tests.promises.corpus.damage import Touch
-from tests.torch_files import FORMATS, MACHINE, MAGIC, PROTOCOL, archive, legacy, program, tensor, whole
 
 ARRAYS = {
     "conv.weight": np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5),

@@ -11,7 +11,7 @@ from data.folds import tree as fold_tree
 from data.folds.fold import list_folds, read_fold
 from data.folds.split import TGSDatasetPreprocessor
 from data.sample import make_sample
-from tests.commands import refused, run_script
+from tests.helpers.commands import refused, run_script
 
 
 def snapshot(path: Path) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""A process that races with others for a folder: python -m tests.races hold|submit FOLDER START; prints JSON."""
+"""A process that races with others for a folder: python -m tests.helpers.races hold|submit FOLDER START
+
+Prints what it found as JSON.
+"""
 
 import json
 import os

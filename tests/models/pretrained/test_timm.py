@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 
 from models import MODELS
 from models.pretrained.load import load_encoder
-from tests.commands import ROOT
-from tests.timm_features import NETWORKS, STRIDES, gray, recipe, sampled
+from tests.helpers.commands import ROOT
+from tests.models.pretrained.timm_features import NETWORKS, STRIDES, gray, recipe, sampled
 
-GOLDEN = ROOT / "tests/timm_features.npz"
+GOLDEN = ROOT / "tests/models/pretrained/timm_features.npz"
 PEERS_PYTHON = ROOT / "benchmarks/.venv/bin/python"
 ALIKE = {"resnet34", "seresnet34", "seresnet50", "efficientnet_lite2"}  # of the others' parts, only more of them
 EACH = [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in NETWORKS]
@@ -49,7 +49,12 @@ def live(tmp_path_factory) -> Path:
     if not PEERS_PYTHON.is_file() or subprocess.run(asked, check=False, capture_output=True).returncode:
         pytest.skip("benchmarks/.venv has no timm: make bench installs it")
     path = tmp_path_factory.mktemp("timm")
-    subprocess.run([PEERS_PYTHON, "-m", "tests.timm_features", f"--live={path}"], cwd=ROOT, check=True, timeout=600)
+    subprocess.run(
+        [PEERS_PYTHON, "-m", "tests.models.pretrained.timm_features", f"--live={path}"],
+        cwd=ROOT,
+        check=True,
+        timeout=600,
+    )
     return path
 
 

@@ -15,7 +15,7 @@ import pytest
 from common.command import run
 from common.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def command(name: str, *args: object, interpreter_flags: tuple[str, ...] = ()) -> list[str]:
@@ -69,3 +69,7 @@ def refused(call: Callable[[], object], said: str) -> str:
         call()
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

@@ -1,10 +1,11 @@
 """Features of timm's own networks with weights that a recipe gives: what ours, with the same weights, must equal.
 
-    benchmarks/.venv/bin/python -m tests.timm_features --golden=tests/timm_features.npz    # needs make bench's packages
-    benchmarks/.venv/bin/python -m tests.timm_features --live=FOLDER                       # all of it, with the weights
+    benchmarks/.venv/bin/python -m tests.models.pretrained.timm_features --golden=FILE.npz
+    benchmarks/.venv/bin/python -m tests.models.pretrained.timm_features --live=FOLDER
 
-The first writes the file of the default suite: of each network names and shapes of its tensors, and at each stride some
-of the features. The second, for a slow test, writes to FOLDER every feature, and the weights as safetensors.
+It needs the packages of `make bench`. The first writes the file of the default suite (timm_features.npz beside this):
+of each network names and shapes of its tensors, and at each stride some of the features. The second, for a slow test,
+writes to FOLDER every feature, and the weights as safetensors.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A rank of the ring under test: tgs_train.py's own main, then what this rank holds, as one line.
 
-mpirun -np 2 python -m tests.ring_program [--without_norm] [--no_memory] --hvd=True FLAGS
+mpirun -np 2 python -m tests.helpers.ring_program [--without_norm] [--no_memory] --hvd=True FLAGS
 """
 
 import hashlib

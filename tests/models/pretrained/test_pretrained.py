@@ -19,9 +19,9 @@ from common.errors import InputError
 from models import MODELS, make_model
 from models.pretrained import load as pretrained
 from models.pretrained.load import load_encoder
-from tests.commands import ROOT, error_line, refused, run_here
-from tests.timm_features import recipe
-from tests.torch_files import archive, legacy, whole
+from tests.helpers.commands import ROOT, error_line, refused, run_here
+from tests.models.pretrained.timm_features import recipe
+from tests.models.pretrained.torch_files import archive, legacy, whole
 
 
 def timm_resnet18(seed: int = 0) -> dict[str, np.ndarray]:
@@ -109,7 +109,7 @@ def package_names(names: list[str]) -> list[str]:
 
 
 def test_the_packages_names_and_timms_give_the_same_encoder(tmp_path):
-    with np.load(ROOT / "tests/timm_features.npz") as golden:
+    with np.load(ROOT / "tests/models/pretrained/timm_features.npz") as golden:
         lines = [line.split() for line in golden["efficientnet_lite0.shapes"]]
     tensors = {name: recipe(name, tuple(map(int, shape))) for name, *shape in lines}
     renamed = dict(zip(package_names(list(tensors)), tensors.values(), strict=True))

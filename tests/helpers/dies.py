@@ -1,7 +1,7 @@
 """A training that is struck at a chosen moment of its writing: tgs_train.py's own main, and a signal to itself.
 
-python -m tests.dies SIGNAL MOMENT FILE N FLAGS
-mpirun -np 2 python -m tests.dies SIGNAL MOMENT FILE N --hvd=True FLAGS
+python -m tests.helpers.dies SIGNAL MOMENT FILE N FLAGS
+mpirun -np 2 python -m tests.helpers.dies SIGNAL MOMENT FILE N --hvd=True FLAGS
 
 MOMENT is "half" (half of the temporary file is written), "before" or "after" (it is renamed); FILE a pattern for the
 name of the file to be; N counts such moments of this process.

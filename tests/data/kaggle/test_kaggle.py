@@ -11,8 +11,8 @@ import pytest
 from common.errors import InputError
 from data.kaggle import zips as kaggle
 from data.kaggle.find import find_dataset
-from tests.commands import error_line, run_script
-from tests.privileges import as_ordinary_user
+from tests.helpers.commands import error_line, run_script
+from tests.helpers.privileges import as_ordinary_user
 
 TARGET = Path("data/tgs")
 

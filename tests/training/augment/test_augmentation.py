@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from models.geometry import DRAWS, MEAN, STD, Geometry
-from tests.commands import refused
+from tests.helpers.commands import refused
 from training.augment.augmenter import AUGMENTATIONS, Augmenter, cutout, gamma, light
 from training.augment.distortions import DISTORTIONS
 

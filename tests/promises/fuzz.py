@@ -1,4 +1,4 @@
-"""Mutated files by the thousand: `python -m tests.fuzz TRAINED FOLDER` writes each into FOLDER and reads it.
+"""Mutated files by the thousand: `python -m tests.promises.fuzz TRAINED FOLDER` writes each into FOLDER and reads it.
 
 TRAINED is a folder with weights/tiny/fold_0_best.weights.h5 and its recipe. Each file must be read or refused in one
 line. A summary a kind is printed as JSON: files, refused, seconds, growth of the peak memory in MB. The same files in

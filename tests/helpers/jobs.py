@@ -1,0 +1,174 @@
+"""Trainings in processes of their own, to be struck while they run."""
+
+import contextlib
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from models.weights import load_model, load_recipe
+from tests.helpers.commands import ROOT
+from tests.helpers.rings import ENVIRONMENT, MPIRUN
+from tests.helpers.training import TINY, same
+from training.state import TrainingState
+
+FLAGS = (*TINY, "--data_path=folds/fold_0", "--warmup_epochs=1")
+EPOCH = re.compile(r"epoch (\d+)/\d+: .*images/s, ([\d.]+) s(?:,|$)")
+INTERRUPTED = "interrupted; nothing is half-written, the same command goes on\n"
+
+
+class Job:
+    """A training in processes of its own: a single one, or mpirun with two ranks."""
+
+    def __init__(self, cwd: Path, *flags: str, ring: bool = False, dies: tuple = (), launcher: bool = False):
+        mark = uuid.uuid4().hex
+        self._mark = f"TGS_JOB={mark}".encode()
+        program = ["-m", "tests.helpers.dies", *map(str, dies)] if dies else [str(ROOT / "tgs_train.py")]
+        line = [*(MPIRUN.format(n=2).split() if ring else []), sys.executable, *program, f"--hvd={ring}"]
+        if launcher:
+            line = [str(ROOT / "train_multi_gpu_ring.sh"), "2"]
+        self.started = time.monotonic()
+        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+        self._main = subprocess.Popen(
+            ["env", "--default-signal=INT", *line, *FLAGS, *flags],
+            cwd=cwd,
+            env=ENVIRONMENT | {"PYTHON": sys.executable, "TGS_JOB": mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def epochs(self) -> Iterator[tuple[int, float]]:
+        """The number and the seconds of each epoch, as it ends."""
+        for line in self._main.stdout:
+            if found := EPOCH.search(line.rstrip()):
+                yield int(found[1]), float(found[2])
+
+    def processes(self) -> list[int]:
+        """All of this job that runs."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if self._mark in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+        return found
+
+    def rank(self, number: int) -> int | None:
+        """The process of a rank, once it runs."""
+        for process in self.processes():
+            with contextlib.suppress(OSError):
+                environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+                if b"OMPI_COMM_WORLD_RANK=%d" % number in environment:
+                    return process
+        return None
+
+    def has_loaded(self, library: str) -> bool:
+        """Whether the main process has mapped a file with this in its path."""
+        return library in Path(f"/proc/{self._main.pid}/maps").read_text()
+
+    def send(self, signum: int) -> None:
+        """Send a signal to the main process: in a ring, mpirun."""
+        self._main.send_signal(signum)
+
+    def kill(self) -> None:
+        """End everything at once, as a power cut would."""
+        while running := self.processes():
+            for process in running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+    def end(self, timeout: float = 240) -> tuple[int, str]:
+        """Wait for the end of every process; returns the exit code and what was said on stderr."""
+        _, said = self._main.communicate(timeout=timeout)
+        while self.processes():
+            time.sleep(0.01)
+        return self._main.returncode, said
+
+
+@contextmanager
+def job(*args, **kwargs) -> Iterator[Job]:
+    """A job that does not outlive its test."""
+    started = Job(*args, **kwargs)
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.end()
+
+
+def check_files(cwd: Path) -> int:
+    """Assert that each file there is whole, and is what its recipe says; returns how many epochs the state holds."""
+    weights = cwd / "weights/tiny"
+    for file in weights.glob("fold_0_*.weights.h5"):
+        model, recipe = load_model(file)
+        assert all(np.isfinite(variable.numpy()).all() for variable in model.variables)
+        assert recipe["epoch"] > 0
+    history = cwd / "logs/tiny/fold_0/history.csv"
+    if history.exists():
+        rows = list(csv.DictReader(history.open()))
+        assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
+        assert all(None not in row.values() for row in rows)
+        assert history.read_text().endswith("\n")
+    if (curves := weights / "fold_0_curves.png").exists():
+        assert curves.read_bytes().endswith(b"IEND\xaeB`\x82")
+    if not (weights / "fold_0_state/state.npz").exists():
+        return 0
+    progress = state(weights)[0]
+    assert progress.epoch == len(progress.history)
+    assert load_recipe(weights / "fold_0_last.weights.h5")["epoch"] - progress.epoch in (0, 1)
+    assert load_recipe(weights / "fold_0_best.weights.h5")["score"] >= progress.best_score
+    return progress.epoch
+
+
+def state(weights: Path) -> tuple:
+    """Progress and arrays of the state below a weights folder."""
+    folder = weights / "fold_0_state"
+    with np.load(folder / "state.npz") as file:
+        count = len(file.files) - 1
+        alike = [tf.constant(file[f"variable_{k}"]) for k in range(count)]
+    return TrainingState(folder, alike)._read()
+
+
+def assert_same_end(whole: Path, struck: Path) -> None:
+    """Assert that two trainings left the same bits: weights, history, best score, and the state to resume from."""
+    a, b = whole / "weights/tiny", struck / "weights/tiny"
+    for pick in ("best", "last"):
+        assert same(a / f"fold_0_{pick}.weights.h5", b / f"fold_0_{pick}.weights.h5")
+        recipes = [load_recipe(path / f"fold_0_{pick}.weights.h5") for path in (a, b)]
+        assert recipes[0]["score"] == recipes[1]["score"]
+        assert recipes[0]["epoch"] == recipes[1]["epoch"]
+    assert (whole / "logs/tiny/fold_0/history.csv").read_bytes() == (
+        struck / "logs/tiny/fold_0/history.csv"
+    ).read_bytes()
+    (first, firsts), (second, seconds) = state(a), state(b)
+    assert (first.best_score, first.best_epoch) == (second.best_score, second.best_epoch)
+    assert first.history == second.history
+    assert len(firsts) == len(seconds)
+    assert all(np.array_equal(x, y) for x, y in zip(firsts, seconds, strict=True))
+    for folder in (b, b / "fold_0_state", struck / "logs/tiny/fold_0"):
+        assert not list(folder.glob(".*fold_0*")) + list(folder.glob(".*state*")) + list(folder.glob(".*history*"))
+
+
+def project(path: Path, workspace: Path) -> Path:
+    """Another folder with the same folds."""
+    path.mkdir()
+    (path / "folds").symlink_to((workspace / "folds").resolve())
+    return path
+
+
+def after_epochs(running: Job, count: int) -> None:
+    """Wait until so many epochs have ended."""
+    for number, _ in enumerate(running.epochs(), start=1):
+        if number == count:
+            return
+    raise AssertionError(f"ended before: {running.end()}")
