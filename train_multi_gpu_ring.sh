@@ -16,7 +16,8 @@
 # machine it starts one anew a while after it has died. For other machines let $HOST_DISCOVERY be a command that
 # prints a line "host:processes" for each that is there at the moment; it is asked every second. Without
 # $NETWORK_INTERFACES Horovod looks for the networks, which takes two hosts at the start.
-# Exit codes: those of tgs_train.py; 1 when the ring broke.
+# Exit codes: those of tgs_train.py; 1 when the ring broke. A signal ends the whole ring, also when the terminal or the
+# ssh connection closes; to let it go on without them start it with nohup.
 set -euo pipefail
 
 fail() { printf '%s\n' "$*" >&2 && exit 2; }
@@ -111,9 +112,12 @@ NOISE='^(WARNING: All log messages before absl::InitializeLog|I0000 00:00:|To en
 RULE=--------------------------------------------------------------------------
 REPORT='^(Primary job  terminated normally|mpirun detected that one or more processes exited with non-zero status)'
 
+# What ends a process from outside: a terminal or connection that closes, keys, kill, and what batch systems send.
+SIGNALS=(HUP INT QUIT TERM USR1 USR2 ALRM XCPU)
+
 quieten() { # passes on stderr less NOISE, and less mpirun's REPORT once a rank has said why; a signal's always stays
     local line rule='' report='' reports='' said=''
-    trap '' INT TERM
+    trap '' "${SIGNALS[@]}"
     while IFS= read -r line || [ -n "$line" ]; do
         if [ -n "$report" ]; then
             reports+=$line$'\n'
@@ -144,16 +148,30 @@ fi
 # mpirun ends with 1 when it was interrupted; a shell expects 128 + the signal's number. Job control gives the launcher
 # a process group of its own, and does not make it deaf to Ctrl-C as background jobs are without.
 set -m
+JOB='' SIGNAL=0
+end_ring() { # on a signal: mpirun and horovodrun end their ranks on INT and TERM, but die alone of every other
+    SIGNAL=$(kill -l "$1")
+    [ "$1" = INT ] || set -- TERM
+    [ -z "$JOB" ] || kill -"$1" "$JOB" 2>/dev/null || true
+}
+for name in "${SIGNALS[@]}"; do # bash leaves ignored what was ignored before it: HUP after nohup
+    trap "end_ring $name" "$name"
+done
 "${LINE[@]}" </dev/null 2>&3 3>&- &
 JOB=$!
-SIGNAL=0
-trap 'SIGNAL=2; kill -INT "$JOB" 2>/dev/null' INT
-trap 'SIGNAL=15; kill -TERM "$JOB" 2>/dev/null' TERM
+((SIGNAL == 0)) || kill -TERM "$JOB" # came before there was a job
+# No trap sees SIGKILL. This job does: however this shell ends, the pipe to it closes.
+coproc WATCH {
+    trap '' "${SIGNALS[@]}"
+    read -r _ || kill -TERM "$JOB"
+} 3>&- 2>/dev/null
+DONE=${WATCH[1]}
 CODE=0
 while kill -0 "$JOB" 2>/dev/null; do # a signal ends `wait`, not yet the job
     CODE=0
-    wait "$JOB" || CODE=$?
+    wait "$JOB" 2>/dev/null || CODE=$? # bash would say what ended it
 done
+echo >&"$DONE"
 exec 3>&-
 [ -z "$FILTER" ] || wait "$FILTER" || true # for its last lines
 ((SIGNAL)) && exit $((128 + SIGNAL))
