@@ -3,6 +3,10 @@
 import argparse
 import difflib
 import math
+import os
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,3 +147,23 @@ def config_text(args: argparse.Namespace, script: str) -> str:
     values = {k: v for k, v in vars(args).items() if k not in ("config", "verbose") and v is not None}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return f"# {script} --config=FILE: this run again; further flags win\n{text}"
+
+
+def command_line(script: str, **flags: object) -> str:
+    """Write the command that runs a script of this toolkit with these flags, less those that are None.
+
+    It can be pasted into a shell in the current folder: quoted, and with this interpreter, which is called `python`
+    only where a shell finds it by that name.
+    """
+    here = Path(sys.executable)
+    found = Path(shutil.which("python") or "python")
+    same = found.parent.resolve() == here.parent.resolve() and found.resolve() == here.resolve()
+    words = ["python" if same else _near(here), _near(Path(__file__).resolve().parents[1] / script)]
+    given = [f"--{name}={shlex.quote(str(value))}" for name, value in flags.items() if value is not None]
+    return " ".join([*map(shlex.quote, words), *given])
+
+
+def _near(path: Path) -> str:
+    """A path from the current folder where it lies below it, from the root elsewhere."""
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
