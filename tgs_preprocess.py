@@ -12,7 +12,7 @@ and folds.png; some tiles of each coverage: folds/samples.png; and the flags: fo
 
 from common.command import run
 from common.flags import Parser, config_text, number
-from common.names import listing
+from common.names import find, list_names
 
 
 def parser() -> Parser:
@@ -33,17 +33,14 @@ def main(argv: list[str] | None = None):
     args = parser().parse_args(argv)
 
     # After the flags, so that --help and a misspelt flag are answered at once.
-    from common.errors import InputError
     from common.files import write_text
     from data.folds.figures import draw_folds, draw_samples, evenness
     from data.folds.split import STRATIFICATIONS
 
     if args.stratify == "list":
-        print(f"--stratify\n{listing(STRATIFICATIONS)}")
+        print(f"--stratify\n{list_names(STRATIFICATIONS)}")
         return None
-    if args.stratify not in STRATIFICATIONS:
-        raise InputError(f"--stratify={args.stratify} is not known; choose from {', '.join(STRATIFICATIONS)}")
-    preprocessor = STRATIFICATIONS[args.stratify](
+    preprocessor = find(args.stratify, STRATIFICATIONS, "stratification").function(
         args.data_path, args.folds_path, n_folds=args.fold, group=args.group, seed=args.seed, copy=args.copy
     )
     table, tiles = preprocessor.run()

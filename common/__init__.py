@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = public_names(
         "common.backend": "load_tensorflow",
         "common.files": "held make_folder read_json replacing write_json write_text",
         "common.flags": "Parser config_text number",
-        "common.names": "listing",
+        "common.names": "Entry find list_names read_sum",
         "common.progress": "bar duration",
     },
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from common.errors import InputError
-from common.names import listing
+from common.names import Entry, find, list_names
 
 Loss = Callable[..., tf.Tensor]
 
@@ -56,18 +56,25 @@ def _jaccard_steps(labels: tf.Tensor) -> tf.Tensor:
     return jaccard - tf.pad(jaccard[:, :-1], ((0, 0), (1, 0)))
 
 
-LOSSES: dict[str, Loss] = {
-    "bce": bce,
-    "dice": dice,
-    "lovasz": lovasz,
-    "lovasz_elu": lovasz_elu,
-    "lovasz_symmetric": lovasz_symmetric,
+LOSSES: dict[str, Entry] = {  # the functions are `Loss`
+    "bce": Entry("Binary cross-entropy, mean over pixels, in nats.", bce),
+    "dice": Entry("Soft Dice loss, 0..1 (Milletari et al., 2016, arXiv:1606.04797).", dice),
+    "lovasz": Entry(
+        "Lovász hinge, the convex surrogate of 1 - IoU (Berman et al., 2018, arXiv:1705.08790), 0 or more.", lovasz
+    ),
+    "lovasz_elu": Entry(
+        "Lovász hinge with elu(e) + 1 for relu(e): pixels that are already right keep a gradient.", lovasz_elu
+    ),
+    "lovasz_symmetric": Entry(
+        "Mean of lovasz_elu of the salt and of the background: empty masks then teach with all their pixels.",
+        lovasz_symmetric,
+    ),
 }
 
 
 def list_losses() -> str:
     """A line for each loss."""
-    return listing(LOSSES)
+    return list_names(LOSSES)
 
 
 def make_loss(text: str) -> Loss:
@@ -80,11 +87,9 @@ def make_loss(text: str) -> Loss:
     for term in text.split("+"):
         weight, name = term.split("*", 1) if "*" in term else ("1", term)
         try:
-            terms.append((float(weight), LOSSES[name]))
+            terms.append((float(weight), find(name, LOSSES, "loss", ", or a sum like bce+dice").function))
         except ValueError:
             raise InputError(f"--loss={text}: '{weight}' is not a weight; write 0.5*bce+0.5*dice") from None
-        except KeyError:
-            raise InputError(f"no loss '{name}'; choose from {', '.join(LOSSES)}, or a sum like bce+dice") from None
 
     def loss(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
         return tf.add_n([weight * term(logits=logits, masks=masks) for weight, term in terms])

@@ -18,6 +18,11 @@ DROP_PATH = 0.2  # of the last block; the paper has 0.5 for 54 blocks
 class Part:
     """What a part may change; each method leaves things as they are."""
 
+    @property
+    def about(self) -> str:
+        """A line for `--model=list`."""
+        return (self.__doc__ or "no docstring").splitlines()[0]
+
     def encoder(self) -> dict[str, object]:
         """Keyword arguments for the encoder, which must know them."""
         return {}

@@ -9,7 +9,7 @@ import keras
 from keras import KerasTensor, layers
 
 from common.errors import InputError
-from common.names import listing
+from common.names import list_names
 from models.blocks import make_logits
 from models.decoder import decode
 from models.encoders.efficientnet import efficientnet_lite, efficientnet_v2
@@ -65,7 +65,7 @@ MODELS: dict[str, Architecture] = {
 def list_models() -> str:
     """A line for each encoder, then for each part. To count parameters here, every network would have to be built."""
     encoders = "\n".join(f"  {name:18} {architecture.about}" for name, architecture in MODELS.items())
-    return f"{encoders}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{listing(PARTS)}"
+    return f"{encoders}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{list_names(PARTS)}"
 
 
 def read_name(text: str) -> tuple[Architecture, list[Part]]:

@@ -10,8 +10,8 @@ __getattr__, __dir__, __all__ = public_names(
     {
         "training.batches": "TrainingBatches",
         "training.cleaning": "RULES",
-        "training.augment.distortions": "DISTORTIONS",
-        "training.augment.augmenter": "AUGMENTATIONS Augmenter",
+        "training.augment.distortions": "DISTORTIONS Distortion",
+        "training.augment.augmenter": "AUGMENTATIONS Augmentation Augmenter",
         "training.learner": "Learner",
         "training.validation": "validate",
         "common.ring.single": "Solo",

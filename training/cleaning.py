@@ -1,16 +1,12 @@
 """Training tiles to leave out, by name: those whose image or mask teaches nothing, or something wrong."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from common.errors import InputError
-from common.names import listing
+from common.names import Entry, list_names, read_sum
 from data.tiles import TileSet
 
 TINY = 10  # pixels
-
-Rule = Callable[[TileSet], np.ndarray]  # bool (N,): which tiles to leave out
 
 
 def black(tiles: TileSet) -> np.ndarray:
@@ -30,12 +26,19 @@ def vertical(tiles: TileSet) -> np.ndarray:
     return (tiles.masks == first[:, None]).all(axis=(1, 2)) & first.any(axis=1) & ~first.all(axis=1)
 
 
-RULES: dict[str, Rule] = {"black": black, "tiny": tiny, "vertical": vertical}
+RULES: dict[str, Entry] = {  # functions of a TileSet, bool (N,): which tiles to leave out
+    "black": Entry("Images without any contrast: all pixels are equal.", black),
+    "tiny": Entry("Masks of 1 to 10 pixels.", tiny),
+    "vertical": Entry(
+        "Masks of vertical stripes, from the top of the tile to its bottom: neither empty nor full, all rows equal.",
+        vertical,
+    ),
+}
 
 
 def list_rules() -> str:
     """A line for each name that `--drop` knows."""
-    return listing(RULES)
+    return list_names(RULES)
 
 
 def clean(tiles: TileSet, text: str) -> tuple[TileSet, str]:
@@ -50,12 +53,8 @@ def clean(tiles: TileSet, text: str) -> tuple[TileSet, str]:
     """
     counts: dict[str, int] = {}
     out = np.zeros(len(tiles), bool)
-    for name in [] if text == "none" else text.split("+"):
-        if name not in RULES:
-            raise InputError(
-                f"no rule '{name}' for --drop; choose from {', '.join(RULES)}, a sum like black+tiny, or none"
-            )
-        found = RULES[name](tiles) & ~out
+    for name, rule in read_sum(text, RULES, "--drop rule", "black+tiny"):
+        found = rule.function(tiles) & ~out
         counts[name] = int(found.sum())
         out |= found
     if out.all():

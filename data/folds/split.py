@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import InputError
+from common.names import Entry
 from data.folds.mosaic import mosaic_groups
 from data.folds.tree import FOLD_COLUMNS, write_fold_tree
 from data.kaggle.find import Dataset, find_dataset
@@ -115,10 +116,12 @@ class ByCoverageAndDepth(TGSDatasetPreprocessor):
         return table["coverage_class"].to_numpy() * 4 + _depth_class(table, 4)
 
 
-STRATIFICATIONS: dict[str, type[TGSDatasetPreprocessor]] = {
-    "coverage": TGSDatasetPreprocessor,
-    "depth": ByDepth,
-    "coverage_depth": ByCoverageAndDepth,
+STRATIFICATIONS: dict[str, Entry] = {  # the functions make a TGSDatasetPreprocessor
+    "coverage": Entry("Stratify by coverage class: empty, and tenths of the tile.", TGSDatasetPreprocessor),
+    "depth": Entry("Stratify by tenths of the depth's distribution.", ByDepth),
+    "coverage_depth": Entry(
+        "Stratify by coverage class and quarter of the depth's distribution together.", ByCoverageAndDepth
+    ),
 }
 
 

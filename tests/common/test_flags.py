@@ -105,7 +105,7 @@ PAIRS = [(f"--{a}={JOBS[a]}", f"--{b}={JOBS[b]}") for a in JOBS for b in JOBS if
         ("predict", ("--oof", "x.csv"), "argument --oof: 'x.csv' is not True or False"),
         ("preprocess", ("--fold=1",), "argument --fold: 1 is outside 2 to 100"),
         ("preprocess", ("--n_folds=5",), "unknown argument '--n_folds=5'"),
-        ("preprocess", ("--stratify=colour",), "--stratify=colour is not known; choose from coverage, depth"),
+        ("preprocess", ("--stratify=colour",), "no stratification 'colour'; choose from coverage, depth"),
         ("preprocess", ("--group=mosaic", "--group=mosiac"), "argument --group: invalid choice: 'mosiac'"),
         ("preprocess", ("folds",), "unknown argument 'folds'"),
         ("preprocess", ("-h5",), "argument -h/--help: ignored explicit argument '5'"),

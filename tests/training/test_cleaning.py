@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tgs_train
+from common.names import Entry
 from data.tiles import TileSet, read_tiles
 from tests.helpers.commands import error_line, refused, run_here
 from tests.helpers.training import TINY
@@ -52,7 +53,7 @@ def test_each_rule_by_hand(tiles, text, out):
 
 @pytest.mark.parametrize("text", ["blank", "black+blank", "", "none+black", "black+"])
 def test_an_unknown_rule_is_answered_with_the_known(tiles, text):
-    said = refused(lambda: clean(tiles, text), "for --drop; choose from black, tiny, vertical, a sum like black+tiny")
+    said = refused(lambda: clean(tiles, text), "; choose from black, tiny, vertical, a sum like black+tiny")
     assert said.endswith(", or none")
 
 
@@ -63,8 +64,8 @@ def test_something_must_be_left(tiles):
 
 def test_training_says_what_it_leaves_out_and_validates_on_all(workspace, monkeypatch):
     """Rules of this test's own: the generated tiles have nothing odd."""
-    monkeypatch.setitem(RULES, "most", lambda tiles: np.arange(len(tiles)) >= 17)
-    monkeypatch.setitem(RULES, "first", lambda tiles: np.arange(len(tiles)) < 1)
+    monkeypatch.setitem(RULES, "most", Entry("most", lambda tiles: np.arange(len(tiles)) >= 17))
+    monkeypatch.setitem(RULES, "first", Entry("one", lambda tiles: np.arange(len(tiles)) < 1))
     flags = (*TINY, "--data_path=folds/fold_0", "--epochs=1", "--drop=most+first")
     done = run_here(tgs_train.main, *flags, cwd=workspace)
     assert done.returncode == 0, done.stderr
@@ -77,7 +78,7 @@ def test_training_says_what_it_leaves_out_and_validates_on_all(workspace, monkey
 
 def test_an_unknown_rule_writes_nothing(workspace):
     done = run_here(tgs_train.main, *TINY, "--data_path=folds/fold_0", "--drop=blank", cwd=workspace)
-    assert error_line(done).startswith("no rule 'blank' for --drop")
+    assert error_line(done).startswith("no --drop rule 'blank'")
     assert not (workspace / "weights").exists()
 
 

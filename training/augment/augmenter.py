@@ -1,19 +1,25 @@
 """Augmentations by name, and which of them `--augment` asks for; all of them run inside the compiled training step."""
 
 import math
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
-from common.errors import InputError
-from common.names import listing
+from common.names import Entry, list_names, read_sum
 from models.geometry import DRAWS, MEAN, NEUTRAL, STD, Geometry
 from training.augment.distortions import DISTORTIONS, Distortion
 
-# images: normalised float32 (B, S, S, 1); masks: {0, 1} float32 (B, S, S, 1); draws: float32 (B, n), uniform in [0, 1),
-# the only source of chance, so that equal draws repeat exactly; n is the function's attribute `draws`, or DRAWS
-# without one. Returns images and masks of the same shapes.
-Augmentation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+@dataclass(frozen=True)
+class Augmentation(Entry):
+    """A function of a batch after it has been placed.
+
+    `function` gets images, normalised float32 (B, S, S, 1), masks {0, 1} float32 (B, S, S, 1), and draws float32
+    (B, `draws`), uniform in [0, 1), the only source of chance, so that equal draws repeat exactly. It returns images
+    and masks of the same shapes.
+    """
+
+    draws: int = DRAWS
 
 
 def light(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -45,14 +51,29 @@ def cutout(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Te
     return tf.where(hidden[..., None], 0.0, images), masks
 
 
-gamma.draws, cutout.draws = 2, 3
-
-AUGMENTATIONS: dict[str, Augmentation] = {"light": light, "gamma": gamma, "cutout": cutout}
+WARP = Entry(
+    "Normalise tiles and place them at random: mirrored, shifted, half of them scaled and rotated.", Geometry.warp
+)
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "light": Augmentation("Change contrast by up to 15 %, brightness by up to a tenth of the gray range.", light),
+    "gamma": Augmentation(
+        "Raise gray values 0..1 to a power between 1 / 1.4 and 1.4, in half of the tiles.", gamma, draws=2
+    ),
+    "cutout": Augmentation(
+        "Hide a square of a quarter of the side, in half of the tiles (DeVries and Taylor, 2017, arXiv:1708.04552).",
+        cutout,
+        draws=3,
+    ),
+}
 
 
 def list_augmentations() -> str:
     """A line for each name that `--augment` knows."""
-    return listing({"warp": Geometry.warp, **DISTORTIONS, **AUGMENTATIONS})
+    return list_names(_known())
+
+
+def _known() -> dict[str, Entry]:
+    return {"warp": WARP, **DISTORTIONS, **AUGMENTATIONS}
 
 
 class Augmenter:
@@ -65,31 +86,25 @@ class Augmenter:
 
     def __init__(self, geometry: Geometry, text: str):
         """Read `text`; InputError, with the list of names, for an unknown one."""
-        names = [] if text == "none" else text.split("+")
-        known = ("warp", *DISTORTIONS, *AUGMENTATIONS)
-        for name in names:
-            if name not in known:
-                raise InputError(
-                    f"no augmentation '{name}'; choose from {', '.join(known)}, a sum like warp+light, or none"
-                )
-        self._geometry, self._warp = geometry, "warp" in names
-        self._distortions: Sequence[Distortion] = [DISTORTIONS[name] for name in names if name in DISTORTIONS]
-        self._others: Sequence[Augmentation] = [AUGMENTATIONS[name] for name in names if name in AUGMENTATIONS]
-        self._parts = [DRAWS, *(getattr(part, "draws", DRAWS) for part in (*self._distortions, *self._others))]
+        entries = [entry for _, entry in read_sum(text, _known(), "augmentation", "warp+light")]
+        self._geometry, self._warp = geometry, WARP in entries
+        self._distortions = [entry for entry in entries if isinstance(entry, Distortion)]
+        self._others = [entry for entry in entries if isinstance(entry, Augmentation)]
+        self._sizes = [DRAWS, *(entry.draws for entry in (*self._distortions, *self._others))]
 
     @property
     def draws(self) -> int:
         """Random numbers wanted per tile."""
-        return sum(self._parts)
+        return sum(self._sizes)
 
     def __call__(self, images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Tiles and masks {0, 1}, uint8 (B, 101, 101), and draws (B, self.draws) -> float32 (B, S, S, 1) each."""
-        first, *others = tf.split(draws, self._parts, axis=1)
-        fields = [distort(others.pop(0), self._geometry.size) for distort in self._distortions]
+        first, *others = tf.split(draws, self._sizes, axis=1)
+        fields = [entry.function(others.pop(0), self._geometry.size) for entry in self._distortions]
         moved = tuple(sum(parts[1:], parts[0]) for parts in zip(*fields, strict=True)) if fields else None
         images, masks = self._geometry.warp(
             images, masks, first if self._warp else tf.zeros_like(first) + NEUTRAL, moved
         )
-        for augmentation, part in zip(self._others, others, strict=True):
-            images, masks = augmentation(images, masks, part)
+        for entry, part in zip(self._others, others, strict=True):
+            images, masks = entry.function(images, masks, part)
         return images, masks

@@ -3,15 +3,23 @@
 Each is a function of draws, float32 (B, `draws`), uniform in [0, 1), and of the input's side S, and returns how far, in
 input pixels, the place that a pixel is read from lies below and to the right of the pixel: two tensors float32 that
 broadcast to (B, S, S). Half of the tiles stay as they are: those whose first draw is below 0.5. So draws of 0 are
-neutral. The attribute `draws` says how many it wants.
+neutral. The entries of DISTORTIONS say how many it wants.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-Distortion = Callable[[tf.Tensor, int], tuple[tf.Tensor, tf.Tensor]]
+from common.names import Entry
+
+
+@dataclass(frozen=True)
+class Distortion(Entry):
+    """`function`, as above, which takes `draws` random numbers a tile."""
+
+    draws: int
+
 
 SLOPE = 0.15  # of a sheared vertical, at most
 CELLS, STRETCH = 5, 0.3  # of the grid: cells a side, and how much wider or narrower than the others one may be
@@ -55,9 +63,21 @@ def elastic(draws: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     return weights @ down @ weights.T, weights @ right @ weights.T  # (B, S, S)
 
 
-shear.draws, grid.draws, elastic.draws = 2, 1 + 2 * CELLS, 1 + 2 * KNOTS**2
-
-DISTORTIONS: dict[str, Distortion] = {"shear": shear, "grid": grid, "elastic": elastic}
+DISTORTIONS: dict[str, Distortion] = {
+    "shear": Distortion(
+        "Slide rows over each other, in half of the tiles: verticals lean by up to 0.15 to either side.", shear, draws=2
+    ),
+    "grid": Distortion(
+        "Make rows and columns of 5 x 5 cells up to 30 % wider or narrower than others, in half of the tiles.",
+        grid,
+        draws=1 + 2 * CELLS,
+    ),
+    "elastic": Distortion(
+        "Displace pixels by a smooth random field of up to a twentieth of the input's side, in half of the tiles.",
+        elastic,
+        draws=1 + 2 * KNOTS**2,
+    ),
+}
 
 
 def _gated(draws: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

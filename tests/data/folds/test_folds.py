@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import tgs_preprocess
+from common.names import Entry
 from data.folds.fold import list_folds, read_fold, read_folds_csv
 from data.folds.split import STRATIFICATIONS, TGSDatasetPreprocessor, coverage_class
 from data.rle import encode
@@ -99,7 +100,7 @@ class ByBrightness(TGSDatasetPreprocessor):
 
 
 def test_a_quality_of_the_users_own(sample, tmp_path, monkeypatch):
-    monkeypatch.setitem(STRATIFICATIONS, "brightness", ByBrightness)
+    monkeypatch.setitem(STRATIFICATIONS, "brightness", Entry("by brightness", ByBrightness))
     path = preprocess(sample, tmp_path, "--stratify=brightness", "--fold=3")
     tiles = read_tiles(sample / "train/images", sample / "train/masks")
     counts = pd.crosstab(ByBrightness().strata(None, tiles), pd.read_csv(path / "folds.csv")["fold"].to_numpy())
@@ -113,7 +114,7 @@ def test_a_quality_of_the_users_own(sample, tmp_path, monkeypatch):
 
 def test_more_folds_than_any_class_has_tiles_is_one_line(sample, tmp_path, monkeypatch):
     monkeypatch.setattr(ByBrightness, "strata", lambda self, table, tiles: range(60))
-    monkeypatch.setitem(STRATIFICATIONS, "brightness", ByBrightness)
+    monkeypatch.setitem(STRATIFICATIONS, "brightness", Entry("by brightness", ByBrightness))
     refused(lambda: preprocess(sample, tmp_path, "--stratify=brightness"), "does not split into 5 folds")
 
 
@@ -212,7 +213,7 @@ def test_folds_are_listed_in_order_of_number(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--stratify=colour"], "--stratify=colour is not known; choose from coverage, depth, coverage_depth"),
+        (["--stratify=colour"], "no stratification 'colour'; choose from coverage, depth, coverage_depth"),
         (["--stratfy=depth"], "unknown argument '--stratfy=depth'; did you mean --stratify?"),
         (["--copy=maybe"], "'maybe' is not True or False"),
         (["--fold=1"], "1 is outside 2 to 100"),
@@ -257,7 +258,7 @@ def test_help_answers_without_the_heavy_packages(tmp_path):
     assert done.returncode == 0
     assert "--stratify" in done.stdout
     imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
-    assert {"argparse", "data"} <= imported
+    assert {"argparse", "common"} <= imported
     assert not imported & {"tensorflow", "keras", "numpy", "pandas", "sklearn", "scipy", "cv2", "matplotlib"}
 
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from models.geometry import DRAWS, MEAN, STD, Geometry
 from tests.helpers.commands import refused
-from training.augment.augmenter import AUGMENTATIONS, Augmenter, cutout, gamma, light
-from training.augment.distortions import DISTORTIONS
+from training.augment.augmenter import AUGMENTATIONS, Augmentation, Augmenter, cutout, gamma, light
+from training.augment.distortions import DISTORTIONS, Distortion
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_each_part_gets_draws_of_its_own_and_the_order_is_kept(tiles, monkeypatc
         seen.append(draws.numpy())
         return images + 1, masks
 
-    monkeypatch.setitem(AUGMENTATIONS, "spy", spy)
+    monkeypatch.setitem(AUGMENTATIONS, "spy", Augmentation("spies", spy))
     masks = (tiles > 128).astype(np.uint8)
     chance = draws(3, 3)
     augment = Augmenter(Geometry(32), "light+spy")
@@ -61,17 +61,20 @@ def test_each_part_gets_as_many_draws_as_it_wants(tiles, monkeypatch):
     """Distortions first, whatever the order: they go into the one sampling, and their displacements add up."""
     seen = {}
 
-    def spy(name, count, answer):
+    def spy(kind, name, count, answer):
         def part(*args):
             seen[name] = next(a for a in args if getattr(a, "shape", ())[1:] == (count,)).numpy()
             return answer(*args)
 
-        part.draws = count
-        return part
+        return kind("spies", part, count)
 
-    monkeypatch.setitem(DISTORTIONS, "down", spy("down", 5, lambda draws, size: (tf.fill((3, 1, 1), 2.0), 0.0)))
-    monkeypatch.setitem(DISTORTIONS, "both", spy("both", 6, lambda draws, size: (1.0, tf.fill((1, 1, size), -4.0))))
-    monkeypatch.setitem(AUGMENTATIONS, "spy", spy("spy", 3, lambda images, masks, draws: (images, masks)))
+    monkeypatch.setitem(
+        DISTORTIONS, "down", spy(Distortion, "down", 5, lambda draws, size: (tf.fill((3, 1, 1), 2.0), 0.0))
+    )
+    monkeypatch.setitem(
+        DISTORTIONS, "both", spy(Distortion, "both", 6, lambda draws, size: (1.0, tf.fill((1, 1, size), -4.0)))
+    )
+    monkeypatch.setitem(AUGMENTATIONS, "spy", spy(Augmentation, "spy", 3, lambda images, masks, draws: (images, masks)))
     augment = Augmenter(Geometry(128), "spy+down+light+both")
     assert augment.draws == DRAWS + 5 + 6 + 3 + DRAWS
     chance = tf.random.stateless_uniform((3, augment.draws), (1, 2))

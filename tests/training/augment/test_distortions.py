@@ -25,7 +25,7 @@ def random(name: str, n: int, on: float) -> np.ndarray:
 
 def displaced(name: str, draws: np.ndarray, size: int) -> np.ndarray:
     """float32 (2, B, S, S): down and right."""
-    return np.stack([np.broadcast_to(d, (len(draws), size, size)) for d in DISTORTIONS[name](draws, size)])
+    return np.stack([np.broadcast_to(d, (len(draws), size, size)) for d in DISTORTIONS[name].function(draws, size)])
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -64,13 +64,13 @@ def test_elastic_is_a_cubic_b_spline_through_its_draws():
     points = REACH * size * (2 * draws[:, 1:].reshape(2, 2, KNOTS, KNOTS) - 1)
     for k, field in enumerate(elastic(draws, size)):
         assert np.allclose(field, np.einsum("sk,bkl,tl->bst", basis, points[:, k], basis), atol=1e-4)
-    even = np.full((1, elastic.draws), 0.75, np.float32)
+    even = np.full((1, DISTORTIONS["elastic"].draws), 0.75, np.float32)
     assert np.allclose(elastic(even, size), 0.5 * REACH * size, atol=1e-5)  # as far everywhere
 
 
 def test_an_even_displacement_shifts_the_tile_by_whole_pixels():
     tiles = np.random.default_rng(0).integers(0, 256, (1, 101, 101), np.uint8)
-    draws = np.full((1, elastic.draws), 0.75, np.float32)
+    draws = np.full((1, DISTORTIONS["elastic"].draws), 0.75, np.float32)
     draws[0, 1 + KNOTS**2 :] = 0.25
     moved = elastic(draws, 160)  # 4 down, 4 left
     chance = tf.constant([[0.5, 0.5, 0.5, 0, 0.5, 0.5, 0.5, 0.5]])
@@ -100,6 +100,6 @@ def test_a_mask_as_image_stays_that_mask(text):
 @pytest.mark.parametrize("name", DISTORTIONS)
 def test_it_is_the_same_compiled_by_xla(name):
     draws = tf.constant(random(name, 4, 0.5))
-    compiled = tf.function(DISTORTIONS[name], jit_compile=True)(draws, 128)
-    for mine, theirs in zip(DISTORTIONS[name](draws, 128), compiled, strict=True):
+    compiled = tf.function(DISTORTIONS[name].function, jit_compile=True)(draws, 128)
+    for mine, theirs in zip(DISTORTIONS[name].function(draws, 128), compiled, strict=True):
         assert np.allclose(mine, theirs, atol=1e-4)
