@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.commands import refused
 
 from common.errors import InputError
 from common.ring.single import Solo
@@ -16,7 +17,6 @@ from data.segy import Survey
 from models import volumes
 from models.volumes import Walk, predict_survey
 from models.windows import predict_section
-from tests.commands import refused
 from tests.segys import amplitudes, grid, write_segy
 
 TILE = 16
