@@ -83,13 +83,13 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
 
     with compile_cache(args.xla_cache):
         load_tensorflow(verbose=args.verbose)  # after the flags: --help and a misspelt flag are answered at once
-        from common.ring.join import in_ring
+        from common.ring.join import join
 
         if table := listed(args):
             if not rank():
                 print(table)
             return []
-        return in_ring(args.hvd, partial(train, args))
+        return join(args.hvd, partial(train, args))
 
 
 def listed(args) -> str:
@@ -109,12 +109,12 @@ def train(args, ring) -> list[dict]:
     from models.weights import versions
     from training.self_training import Teachers
 
-    folds = ring.everywhere(lambda: list_folds(args.data_path))
-    shape = ring.everywhere(lambda: shaping(args))
+    folds = ring.on_all(lambda: list_folds(args.data_path))
+    shape = ring.on_all(lambda: shaping(args))
     facts = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
     facts |= {name: value for name, value in versions().items() if name != "commit"}  # the code itself says more
     facts["flag --pretrain_epochs"] = shape["pretrain_epochs"]  # whether there is a teacher, too
-    ring.agree(lambda: facts | {"folds": [fold.name for fold in folds]})
+    ring.check_same(facts | {"folds": [fold.name for fold in folds]})
     places = {"folder": args.teacher, "unlabelled_path": args.unlabelled_path}
     teachers = Teachers(**places, epochs=shape["pretrain_epochs"], confidence=args.confidence, ring=ring, xla=args.xla)
     # One learner for all folds of as many steps: each of its own would trace and compile anew.
@@ -142,7 +142,7 @@ def make_learner(args, ring, steps: int):
 
     flags = {name: value for name, value in shaping(args).items() if name not in ("use_lovasz", "drop", "confidence")}
     build = partial(Learner, steps=steps, batch_size=args.batch_size, ring=ring, xla=args.xla)
-    return ring.everywhere(lambda: build(**flags))
+    return ring.on_all(lambda: build(**flags))
 
 
 def train_fold(args, path: Path, ring, *, stack: ExitStack, learners, teachers) -> dict:
@@ -161,9 +161,9 @@ def train_fold(args, path: Path, ring, *, stack: ExitStack, learners, teachers) 
     from training.validation import validate
 
     started = time.perf_counter()
-    fold = ring.everywhere(lambda: read_fold(path))
-    ring.agree(lambda: {"split": fold.fingerprint, "content of tiles": fold.digest})
-    kept, dropped = ring.everywhere(lambda: clean(fold.train, args.drop))
+    fold = ring.on_all(lambda: read_fold(path))
+    ring.check_same({"split": fold.fingerprint, "content of tiles": fold.digest})
+    kept, dropped = ring.on_all(lambda: clean(fold.train, args.drop))
     batches = TrainingBatches(kept, batch_size=args.batch_size, seed=args.seed, rank=ring.rank, size=ring.size)
     learner = learners(len(batches))
     learner.restart()
@@ -217,7 +217,7 @@ def train_fold(args, path: Path, ring, *, stack: ExitStack, learners, teachers) 
             f"{f', {duration(left)} left' if left else ''}"
         )
         if epoch + 1 < args.epochs:
-            ring.end_epoch()
+            ring.admit_newcomers()
 
     ring.print(
         f"{fold.name}: best score {progress.best_score:.4f} in epoch {progress.best_epoch}, last "

@@ -12,7 +12,7 @@ ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", 
 
 def facts() -> dict:
     """Everything, ready for JSON; loads TensorFlow, which must not have touched a device yet."""
-    from common.ring.single import Solo
+    from common.device import device_name
     from models.weights import versions
 
     info = _read("/proc/cpuinfo")
@@ -20,7 +20,7 @@ def facts() -> dict:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",
-        "device": Solo().device,
+        "device": device_name(),
         "cpu": model[1] if model else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "isa": [name for name in ISA if flags and name in flags[1].split()],

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.worker import Block, serve
-from common.ring.single import Solo
+from common.device import claim_device
+from common.ring.single import SingleProcess
 from data.rle import TILE
 from models.geometry import Geometry
 from models.predictor import Predictor
@@ -37,7 +38,7 @@ def train(*, model: str, size: int, batch: int, mode: str) -> Block:
         steps=200,
         epochs=90,
         batch_size=batch,
-        ring=Solo(),
+        ring=SingleProcess(),
         mixed_precision=mode == "bfloat16",
     )
     with tf.device("cpu"):
@@ -67,7 +68,7 @@ def infer(*, model: str, size: int, batch: int, mode: str) -> Block:
 
 def main() -> None:
     """Serve both jobs on this process's device."""
-    Solo().claim_device()
+    claim_device()
     serve({"train": train, "infer": infer}, versions)
 
 

@@ -96,7 +96,7 @@ def _inside(whole: Call, calls: list[Call]) -> list[Call]:
 
 def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> tuple[list[float], ...]:
     """Seconds of a step, a tile validated, a tile predicted by one fold with TTA, and of saving an epoch."""
-    from common.ring.single import Solo
+    from common.ring.single import SingleProcess
     from data.folds.fold import read_fold
     from models.geometry import Geometry
     from models.predictor import Predictor
@@ -109,7 +109,7 @@ def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> 
 
     tiles = part(read_fold(project.folder / "folds/fold_0").train, (1 + rounds) * BATCH)
     name, size = network
-    ring, batches = Solo(), TrainingBatches(tiles, batch_size=BATCH, seed=1)
+    ring, batches = SingleProcess(), TrainingBatches(tiles, batch_size=BATCH, seed=1)
     learner = Learner(model=name, target_size=size, steps=STEPS, epochs=90, batch_size=BATCH, ring=ring)
     with clocked(TrainingStep, "__call__") as steps:
         while len(steps) < 1 + rounds:

@@ -176,11 +176,11 @@ def serve(*, hvd: bool, cores: Sequence[int], model: str, size: int, batch: int)
     import tensorflow as tf
 
     from benchmarks.ours import tiles
-    from common.ring.horovod import Ring
-    from common.ring.single import Solo
+    from common.ring.horovod import HorovodRing
+    from common.ring.single import SingleProcess
     from training.learner import Learner
 
-    ring = Ring() if hvd else Solo()
+    ring = HorovodRing() if hvd else SingleProcess()
     ring.claim_device()
     learner = Learner(model=model, target_size=size, steps=200, epochs=90, batch_size=batch, ring=ring)
     images, masks = map(tf.constant, tiles(batch))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 from keras import layers
 
-from common.ring.single import Solo
+from common.ring.base import Ring
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ _open: ContextVar[Chance | None] = ContextVar("chance", default=None)
 
 
 @contextmanager
-def chance(seed: int, step: tf.Tensor, batch: int, ring: Solo) -> Iterator[Chance]:
+def chance(seed: int, step: tf.Tensor, batch: int, ring: Ring) -> Iterator[Chance]:
     """Let the layers called inside draw; seed 0..2^31 - 1, `batch` tiles on each rank of `ring`."""
     token = _open.set(Chance(seed, step, batch, ring.rank, ring.size))
     try:

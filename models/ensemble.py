@@ -7,9 +7,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from common.device import claim_device
 from common.errors import InputError
 from common.files import read_json
-from common.ring.single import Solo
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.weights import ENDING, load_model, load_recipe
@@ -155,7 +155,7 @@ def make_predictor(
         by_score: each model counts by its validation score, not alike.
         xla: None compiles with XLA on a GPU only.
     """
-    Solo().claim_device()
+    claim_device()
     loaded = [load_model(file) for file in files]
     recipes = [recipe for _, recipe in loaded]
     if by_score and not any(recipe["score"] for recipe in recipes):

@@ -233,7 +233,7 @@ def predict_survey(
         share = [k for k in range(len(lines)) if k not in done][ring.rank :: ring.size]
         with bar(f"{walk.survey.path.name}, {direction}s", len(share), "line") as shown:
             unfinished.work(direction, share, ensemble, ring.rank, shown.update)
-        ring.everywhere(lambda: None)  # the next direction reads what all ranks have written
+        ring.on_all(lambda: None)  # the next direction reads what all ranks have written
     return unfinished
 
 

@@ -14,6 +14,5 @@ __getattr__, __dir__, __all__ = public_names(
         "training.augment.augmenter": "AUGMENTATIONS Augmentation Augmenter",
         "training.learner": "Learner",
         "training.validation": "validate",
-        "common.ring.single": "Solo",
     },
 )

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.ring.single import Solo
+from common.ring.base import Ring
 from models.geometry import Geometry
 from models.losses import make_loss
 from models.predictor import Predictor
@@ -45,7 +45,7 @@ class Learner:
         steps: int,
         epochs: int,
         batch_size: int,
-        ring: Solo,
+        ring: Ring,
         learning_rate: float = 1e-3,
         warmup_epochs: int = 5,
         cycles: int = 1,

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from common.errors import InputError, SharedError
 from common.progress import bar
-from common.ring.single import Solo
+from common.ring.base import Ring
 from data.folds.fold import Fold
 from data.rle import TILE
 from data.submission import tiles_to_predict
@@ -71,7 +71,7 @@ class Teachers:
         unlabelled_path: str,
         epochs: int,
         confidence: float,
-        ring: Solo,
+        ring: Ring,
         xla: bool | None = None,
     ):
         """Nothing is read yet.
@@ -96,8 +96,8 @@ class Teachers:
         """
         if not self._folder:
             return {}
-        note = self._ring.everywhere(lambda: self._find(fold, output))
-        self._ring.agree(lambda: {"teacher": note["files"]})
+        note = self._ring.on_all(lambda: self._find(fold, output))
+        self._ring.check_same({"teacher": note["files"]})
         return note
 
     def _find(self, fold: Fold, output: Path) -> dict:
@@ -170,7 +170,7 @@ class Teachers:
                 "name a folder of others with --unlabelled_path"
             )
         files = [self._folder / name for name in note["files"]]
-        loaded = self._ring.everywhere(lambda: [load_model(file) for file in files])
+        loaded = self._ring.on_all(lambda: [load_model(file) for file in files])
         models = [(model, Geometry(recipe["target_size"])) for model, recipe in loaded]
         predictor = Predictor(models, batch_size=BATCH, tta=True, xla=self._xla)
         with bar(f"{fold.name}, pseudo-labels", len(ids)) as shown:
@@ -183,7 +183,7 @@ class Teachers:
             )
         packed = packed[kept]
         labels = hashlib.sha256(" ".join(ids[k] for k in kept).encode() + packed.data).hexdigest()[:16]
-        self._ring.agree(lambda: {"pseudo-labels": labels})
+        self._ring.check_same({"pseudo-labels": labels})
         masks = np.unpackbits(packed, axis=1, count=TILE * TILE).reshape(-1, TILE, TILE)
         tiles = TileSet([ids[k] for k in kept], images[kept], masks)
         salt = int(masks.any(axis=(1, 2)).sum())
@@ -203,9 +203,9 @@ class Teachers:
                 return list(paths), read_all(read_image, list(paths.values()), shown)
 
         self._ring.on_chief(lambda: len(find()))  # what is packed is unpacked, by one of them
-        ids, images = self._ring.everywhere(read)
+        ids, images = self._ring.on_all(read)
         digest = hashlib.sha256(" ".join(ids).encode() + images.data).hexdigest()[:16]
-        self._ring.agree(lambda: {"content of unlabelled tiles": digest})
+        self._ring.check_same({"content of unlabelled tiles": digest})
         return ids, images, digest
 
     def _predict(self, predictor: Predictor, images: np.ndarray, on_batch) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from common.ring.single import Solo
+from common.ring.base import Ring
 from models.chance import chance
 from models.losses import Loss, loss_of_outputs, lovasz_symmetric
 from training.augment.augmenter import Augmenter
@@ -25,7 +25,7 @@ class TrainingStep:
         optimizer: AdamW,
         loss: Loss,
         augment: Augmenter,
-        ring: Solo,
+        ring: Ring,
         seed: int,
         ema_decay: float = 0.999,
         mean_from: int | None = None,

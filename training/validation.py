@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.ring.single import Solo
+from common.ring.base import Ring
 from data.tiles import TileSet
 from models.metrics import points
 from models.predictor import Predictor
@@ -26,7 +26,7 @@ class Validation:
 
 
 def validate(
-    predictor: Predictor, tiles: TileSet, ring: Solo, on_batch: Callable[[int], object] = lambda count: None
+    predictor: Predictor, tiles: TileSet, ring: Ring, on_batch: Callable[[int], object] = lambda count: None
 ) -> Validation:
     """Score `tiles` with the ranks sharing the work; every rank gets the same result. `on_batch`: as in Predictor."""
     mine = slice(ring.rank, None, ring.size)

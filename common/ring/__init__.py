@@ -3,5 +3,11 @@
 from common.lazy import public_names
 
 __getattr__, __dir__, __all__ = public_names(
-    "common.ring", {"common.ring.single": "Solo", "common.ring.horovod": "Ring", "common.ring.join": "in_ring"}
+    "common.ring",
+    {
+        "common.ring.base": "Ring",
+        "common.ring.single": "SingleProcess",
+        "common.ring.horovod": "HorovodRing",
+        "common.ring.join": "join",
+    },
 )

@@ -1,27 +1,24 @@
 """A ring whose ranks may go and come while it trains: Horovod's elastic mode, under `horovodrun` over Gloo.
 
 When a rank dies, the operation that the others are in fails; when one has come, they notice at the end of an epoch.
-Either way all of them join a new ring and call `train` again, which resumes after the last finished epoch: a rank that
-stayed does just what one does that has come. Since the first rank of the new ring may be another process than before,
-`--weights_path` must lie where every machine sees it.
+Either way all of them join a new ring and call the training again, which resumes after the last finished epoch: a rank
+that stayed does just what one does that has come. Since the first rank of the new ring may be another process than
+before, `--weights_path` must lie where every machine sees it.
 """
 
 import fcntl
 import os
 import tempfile
 from collections.abc import Callable
-from typing import TypeVar
 
 import tensorflow as tf
 
-from common.ring.horovod import Ring, import_horovod
-from common.ring.single import Solo
-
-T = TypeVar("T")
+from common.ring.base import Ring, T
+from common.ring.horovod import HorovodRing, import_horovod
 
 
-def run_elastic(train: Callable[[Solo], T]) -> T:
-    """Call `train(ring)` until it returns, again with a new ring whenever ranks have gone or come."""
+def run_elastic(job: Callable[[Ring], T]) -> T:
+    """Call `job(ring)` until it returns, again with a new ring whenever ranks have gone or come."""
     hvd = import_horovod()
     from horovod.common.elastic import State, run_fn
 
@@ -46,12 +43,12 @@ def run_elastic(train: Callable[[Solo], T]) -> T:
         if not claimed:
             ring.claim_device()
             claimed = True
-        return train(ring)
+        return job(ring)
 
     return run_fn(run, rejoin)(Members(hvd.broadcast_object, hvd.rank))
 
 
-class ElasticRing(Ring):
+class ElasticRing(HorovodRing):
     """A ring that ends, for another to begin, when a rank has gone or come."""
 
     def __init__(self, members):
@@ -59,7 +56,7 @@ class ElasticRing(Ring):
         self._members = members
         os.environ["HOROVOD_RANK"] = str(self.rank)  # for messages: the launcher's value is of the first ring
 
-    def end_epoch(self) -> None:
+    def admit_newcomers(self):
         """Begin anew with the ranks that have come, if any."""
         try:
             self._members.check_host_updates()

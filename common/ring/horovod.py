@@ -1,24 +1,23 @@
-"""One process or many: `Solo` and `Ring` have the same methods, every rank calls them, and the callee decides.
+"""A ring of processes joined by Horovod, under MPI or Gloo.
 
-A ring (Horovod under MPI, or Gloo) averages gradients with one grouped allreduce a step. Horovod's DistributedOptimizer
-does nothing under Keras 3 (no error, no allreduce), which is why the training step calls `average` itself.
+Horovod's DistributedOptimizer does nothing under Keras 3 (no error, no allreduce), which is why the training step
+averages gradients itself, in one grouped allreduce.
 """
 
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from common.errors import InputError, SharedError
+from common.ring.base import Ring
 from common.ring.heartbeat import start_heartbeat
-from common.ring.single import Solo, T
 
 
 def import_horovod():
-    """Horovod's module, set up before its `init`; SharedError where it is not installed."""
+    """Load Horovod and set it up before its `init`; SharedError where it is not installed."""
     try:
         import horovod.tensorflow as hvd
     except ImportError as error:
@@ -31,7 +30,7 @@ def import_horovod():
     return hvd
 
 
-class Ring(Solo):
+class HorovodRing(Ring):
     """One of several processes, joined by Horovod."""
 
     def __init__(self):
@@ -44,33 +43,37 @@ class Ring(Solo):
         self.rank, self.size = hvd.rank(), hvd.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
 
-    def average(self, tensors: list[tf.Tensor], name: str) -> list[tf.Tensor]:
-        """Mean over ranks, in one grouped allreduce; without a fixed name ranks can wait for each other for ever."""
+    def average(self, tensors, name):
+        """Average over ranks in one grouped allreduce."""
         if self.size == 1:
             return tensors  # Horovod would copy them to and fro
         return self._call("grouped_allreduce", tensors, op=self._hvd.Average, name=name)
 
-    def sum(self, values: np.ndarray, name: str) -> np.ndarray:
-        """Sum over ranks, in float64."""
+    def sum(self, values, name):
         return self._call("allreduce", tf.constant(values, tf.float64), op=self._hvd.Sum, name=name).numpy()
 
-    def broadcast(self, variables: list[tf.Variable]) -> None:
-        """Give every rank the chief's values."""
+    def broadcast(self, variables):
         for k, variable in enumerate(variables):
             variable.assign(self._call("broadcast", variable, root_rank=0, name=f"variable_{k}"))
 
-    def on_chief(self, job: Callable[[], T]) -> T:
-        """Run `job` on the chief: one line, no hang or traceback, when it raises."""
-        result = self._share(job if self.chief else lambda: None)
+    def on_chief(self, job, *args, **kwargs):
+        result = self.on_all(job, *args, **kwargs) if self.chief else self.on_all(lambda: None)
         return self._gather(result)[0]
 
-    def everywhere(self, job: Callable[[], T]) -> T:
-        """Run `job` on every rank: one line, no hang or traceback, when it raises on one of them."""
-        return self._share(job)
+    def on_all(self, job, *args, **kwargs):
+        """Call `job` on every rank: one line, no hang or traceback, when it raises on one of them."""
+        result, error = None, None
+        try:
+            result = job(*args, **kwargs)
+        except InputError as refused:
+            error = str(refused)
+        for rank, (host, text) in enumerate(self._gather([socket.gethostname(), error])):
+            if text:
+                raise SharedError(f"rank {rank} on {host}: {text}" if rank else text)
+        return result
 
-    def agree(self, facts: Callable[[], Mapping[str, object]]) -> None:
-        """Compare the ranks' facts."""
-        everyones = self._gather([socket.gethostname(), dict(facts())])
+    def check_same(self, facts):
+        everyones = self._gather([socket.gethostname(), dict(facts)])
         chiefs = everyones[0][1]
         for rank, (host, theirs) in enumerate(everyones):
             for name, value in theirs.items():
@@ -79,23 +82,15 @@ class Ring(Solo):
                         f"rank {rank} on {host} has the {name} {value}, rank 0 has {chiefs[name]}; make them the same"
                     )
 
+    def admit_newcomers(self):
+        """Do nothing: the ranks of an MPI job are those that it began with."""
+
     def watch(self) -> None:
-        """Start this rank's heartbeat."""
+        """End this process, from now on, when another rank no longer answers."""
         start_heartbeat(self.rank, self._gather)
 
-    def _share(self, job: Callable[[], T]) -> T:
-        """Run `job`; when it raises an InputError on any rank, all raise the first one, with the name of its rank."""
-        try:
-            result, error = job(), None
-        except InputError as refused:
-            result, error = None, str(refused)
-        for rank, (host, text) in enumerate(self._gather([socket.gethostname(), error])):
-            if text:
-                raise SharedError(f"rank {rank} on {host}: {text}" if rank else text)
-        return result
-
     def _gather(self, value: object) -> list:
-        """Every rank's value, by rank; through JSON, since what comes from a network is not unpickled."""
+        """Collect every rank's value, by rank; through JSON, since what comes from a network is not unpickled."""
         text = np.frombuffer(json.dumps(value).encode(), np.uint8)
         with tf.device("cpu"):
             sizes = self._call("allgather", tf.constant([len(text)]), name="sizes").numpy()
@@ -110,5 +105,5 @@ class Ring(Solo):
             raise self._broken() from error
 
     def _broken(self) -> Exception:
-        """What to raise when an operation fails because a rank is gone."""
+        """Make the exception to raise when an operation fails because a rank is gone."""
         return InputError("another rank has ended, which may have said why; the same command goes on")

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.commands import ROOT
 
 from common.flags import command_line
+from tests.helpers.commands import ROOT
 
 ODD = ["my folds/fold_0", "a'b", 'say "x"', "$HOME", "100%;#!", "Salz ü", "-x", "~/folds", "a\\b", "*"]
 

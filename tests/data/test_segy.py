@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segyio
-from tests.commands import refused
 
 from common.errors import InputError
 from data.segy import FLOAT, FORMATS, INT8, Survey
+from tests.helpers.commands import refused
 from tests.segys import CROSSLINES, INLINES, amplitudes, grid, patch, volume, write_segy
 
 TRACES = amplitudes(30)

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 import segyio
-from tests.commands import error_line, refused, run_here
 
 import data.sample
 from data.survey import SHARE, make_survey
+from tests.helpers.commands import error_line, refused, run_here
 
 SIZE = (24, 60, 70)
 

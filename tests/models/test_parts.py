@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.ring import Solo
+from common.ring import SingleProcess
 from models import PARTS, Part, blocks, make_model
 from models.chance import chance
 from models.decoder import decode
@@ -60,7 +60,7 @@ def check(name: str, *, mixed_precision: bool = False) -> None:
     model = make_model(name, 64, mixed_precision=mixed_precision)
     images = tf.random.stateless_normal((2, 64, 64, 1), (1, 2))
     masks = tf.cast(images > 1, tf.float32)
-    with chance(1, tf.constant(0), 2, Solo()), tf.GradientTape() as tape:
+    with chance(1, tf.constant(0), 2, SingleProcess()), tf.GradientTape() as tape:
         outputs = model(images, training=True)
         loss = tf.reduce_sum(loss_of_outputs(outputs, masks, bce))
     outputs = tf.nest.flatten(outputs)

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.commands import refused
 
 from common.errors import InputError
-from common.ring.single import Solo
+from common.ring.single import SingleProcess
 from data.segy import Survey
 from models import volumes
 from models.volumes import Walk, predict_survey
 from models.windows import predict_section
+from tests.helpers.commands import refused
 from tests.segys import amplitudes, grid, write_segy
 
 TILE = 16
@@ -32,21 +32,24 @@ def ensemble(predict=bright, threshold: float = 0.5, min_area: int = 0) -> Simpl
     return SimpleNamespace(name="tiny_2_folds", predictor=predict, threshold=threshold, min_area=min_area)
 
 
-class Rank(Solo):
+ALONE = SingleProcess()
+
+
+class Rank(SingleProcess):
     """A rank of a ring of threads."""
 
     def __init__(self, rank: int, barrier: Barrier, said: list):
         self.rank, self.size, self.barrier, self.said = rank, barrier.parties, barrier, said
 
-    def on_chief(self, job):
+    def on_chief(self, job, *args):
         if self.chief:
-            self.said.append(job())
+            self.said.append(job(*args))
         self.barrier.wait()
         return self.said[-1]
 
-    def everywhere(self, job):
+    def on_all(self, job, *args):
         self.barrier.wait()
-        return job()
+        return job(*args)
 
 
 @pytest.fixture
@@ -119,7 +122,7 @@ def test_small_patches_are_left_out_of_the_mask(path, tmp_path):
     for area in (0, 10**6):
         with ExitStack() as stack:
             found = ensemble(min_area=area)
-            left = predict_survey(walk(path), found, tmp_path / "out", Solo(), stack, key={"area": area}, mask=True)
+            left = predict_survey(walk(path), found, tmp_path / "out", ALONE, stack, key={"area": area}, mask=True)
             assert (left.counts()["salt"] > 0) == (area == 0)
 
 
@@ -134,7 +137,7 @@ def test_what_means_nothing_is_no_salt(tmp_path):
     bright_everywhere = lambda images: np.full(images.shape, 0.9, np.float32)  # noqa: E731
     with ExitStack() as stack:
         found = ensemble(bright_everywhere)
-        left = predict_survey(walk(path, "both"), found, tmp_path / "out", Solo(), stack, key={}, mask=True)
+        left = predict_survey(walk(path, "both"), found, tmp_path / "out", ALONE, stack, key={}, mask=True)
         assert left.counts() == {"salt": 377 * 40 - 82, "nothing": 82, "dead": 2}
         left.finish(tmp_path / "out/x", found, array=True)
     survey = Survey(tmp_path / "out/x_salt.sgy")
@@ -224,16 +227,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(path, tmp_path, monkey
 def test_another_key_begins_anew(path, tmp_path):
     for key in (1, 2):
         with ExitStack() as stack:
-            predict_survey(walk(path), ensemble(), tmp_path / "out", Solo(), stack, key={"key": key}, mask=False)
+            predict_survey(walk(path), ensemble(), tmp_path / "out", ALONE, stack, key={"key": key}, mask=False)
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_two_runs_at_once_are_refused(path, tmp_path):
     with ExitStack() as stack, ExitStack() as other:
         settings = {"key": {}, "mask": False}
-        predict_survey(walk(path), ensemble(), tmp_path / "out", Solo(), stack, **settings)
+        predict_survey(walk(path), ensemble(), tmp_path / "out", ALONE, stack, **settings)
         refused(
-            lambda: predict_survey(walk(path), ensemble(), tmp_path / "out", Solo(), other, **settings),
+            lambda: predict_survey(walk(path), ensemble(), tmp_path / "out", ALONE, other, **settings),
             "is in use by process",
         )
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tgs_predict
 import tgs_train
-from common.ring import Solo
+from common.ring import Ring, SingleProcess
 from data.sample import make_tiles
 from data.tiles import TileSet
 from models import Predictor, blocks, load_model, logits_only, make_model, save_weights
@@ -74,8 +74,8 @@ def test_files_hold_every_weight_and_the_name(tmp_path, small):
 # ---- training ------------------------------------------------------------------------------------------------
 
 
-def make_learner(model: str, steps: int, batch_size: int = 8, ring: Solo | None = None, **changes) -> Learner:
-    flags = {"model": model, "target_size": 64, "steps": steps, "epochs": 1, "ring": ring or Solo()}
+def make_learner(model: str, steps: int, batch_size: int = 8, ring: Ring | None = None, **changes) -> Learner:
+    flags = {"model": model, "target_size": 64, "steps": steps, "epochs": 1, "ring": ring or SingleProcess()}
     flags |= {"batch_size": batch_size, "warmup_epochs": 0, "learning_rate": 5e-3, "ema_decay": 0.9}
     return Learner(**flags | changes)
 
@@ -123,7 +123,7 @@ def test_two_ranks_of_b_are_one_process_of_2b(small, tiles, monkeypatch):
     images, masks = tf.constant(tiles.images), tf.constant(tiles.masks)  # six with salt, two without
 
     def gradients(rank: int, size: int) -> list[np.ndarray]:
-        ring, batch = Solo(), 8 // size
+        ring, batch = SingleProcess(), 8 // size
         ring.rank, ring.size = rank, size
         mine = slice(rank * batch, (rank + 1) * batch)
         step = make_learner(SMALL, 1, batch, ring, target_size=32)._step
@@ -164,7 +164,7 @@ def test_from_training_to_submission_with_every_part(workspace):
 
     elsewhere = ("--weights_path=w", "--log_dir=l", "--epochs=2")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.ring.single.Solo.end_epoch", stop)
+        patch.setattr("common.ring.single.SingleProcess.admit_newcomers", stop)
         with pytest.raises(Stopped):
             run_here(tgs_train.main, *flags, *elsewhere, cwd=workspace)
     again = run_here(tgs_train.main, *flags, *elsewhere, cwd=workspace)

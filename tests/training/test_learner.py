@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.ring.single import Solo
+from common.ring.single import SingleProcess
 from data.sample import make_tiles
 from data.tiles import TileSet
 from models.metrics import score
@@ -24,7 +24,14 @@ def tiles() -> TileSet:
 
 
 def make_learner(steps: int, **changes) -> Learner:
-    flags = {"model": "tiny", "target_size": SIZE, "steps": steps, "epochs": 1, "batch_size": BATCH, "ring": Solo()}
+    flags = {
+        "model": "tiny",
+        "target_size": SIZE,
+        "steps": steps,
+        "epochs": 1,
+        "batch_size": BATCH,
+        "ring": SingleProcess(),
+    }
     return Learner(**flags | {"warmup_epochs": 0, "learning_rate": 5e-3, "ema_decay": 0.9} | changes)
 
 
@@ -80,7 +87,7 @@ def test_the_equal_mean_is_of_one_epoch_at_least_and_of_all_at_most(tiles):
 
 
 def test_a_ring_scales_the_rate_by_its_root():
-    ring = Solo()
+    ring = SingleProcess()
     ring.size = 4
     assert float(make_learner(10, ring=ring, learning_rate=0.1).schedule(0)) == pytest.approx(0.2)
 
@@ -104,7 +111,7 @@ def test_each_local_rank_takes_one_gpu(monkeypatch):
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda device, kind: visible.append((device, kind)))
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda device, on: grown.append((device, on)))
     for local_rank in (0, 1):
-        rank = Solo()
+        rank = SingleProcess()
         rank.local_rank = local_rank
         rank.claim_device()
     assert visible == [("gpu:0", "GPU"), ("gpu:1", "GPU")]

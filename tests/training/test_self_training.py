@@ -9,7 +9,7 @@ import pytest
 
 import tgs_predict
 import tgs_train
-from common.ring.single import Solo
+from common.ring.single import SingleProcess
 from data.folds.fold import read_fold
 from data.tiles import list_pngs, read_images
 from models.weights import load_model, load_recipe
@@ -36,7 +36,7 @@ def taught(workspace, trained) -> Path:
 
 def teachers(project: Path, **changes) -> Teachers:
     places = {"folder": str(project / "round0/tiny"), "unlabelled_path": str(project / "tgs")}
-    return Teachers(**{**places, "epochs": 2, "confidence": 0.0, "ring": Solo()} | changes)
+    return Teachers(**{**places, "epochs": 2, "confidence": 0.0, "ring": SingleProcess()} | changes)
 
 
 def train(cwd: Path, *flags: str) -> str:
@@ -95,14 +95,14 @@ def test_labels_and_confidence_by_hand_alone_and_in_parts(monkeypatch):
         return tiles.astype(np.float32) / 10
 
     counted = []
-    packed, sure = teachers(Path(), ring=Solo())._predict(predictor, images, counted.append)
+    packed, sure = teachers(Path(), ring=SingleProcess())._predict(predictor, images, counted.append)
     assert sum(counted) == 10
     masks = np.unpackbits(packed, axis=1, count=101 * 101).reshape(-1, 101, 101)
     by_hand = images > 5
     assert np.array_equal(masks, by_hand)
     assert sure == pytest.approx([1, 1, *[1 / 10201] * 6, 1 / 10201, 1])  # 0.8 is undecided
 
-    class Part(Solo):
+    class Part(SingleProcess):
         size = 3
 
         def sum(self, values, name):

@@ -29,7 +29,7 @@ def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
     assert held[0][1] == held[1][1]
     assert done.stdout.count("epoch 2/2") == 1  # rank 0 alone prints
 
-    from common.ring.single import Solo
+    from common.ring.single import SingleProcess
     from data.folds.fold import read_fold
     from models.geometry import Geometry
     from models.predictor import Predictor
@@ -38,7 +38,7 @@ def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
 
     model, recipe = load_model(workspace / "weights/tiny/fold_0_last.weights.h5")
     assert recipe["processes"] == 2
-    alone = validate(Predictor([(model, Geometry(32))]), read_fold(workspace / "folds/fold_0").val, Solo())
+    alone = validate(Predictor([(model, Geometry(32))]), read_fold(workspace / "folds/fold_0").val, SingleProcess())
     assert recipe["score"] == alone.score  # of 20 tiles, exactly
 
 

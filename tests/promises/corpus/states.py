@@ -4,7 +4,7 @@ import pickle
 from functools import cache
 from pathlib import Path
 
-from common.ring.single import Solo
+from common.ring.single import SingleProcess
 from models.pretrained.load import load_encoder
 from tests.promises.corpus.commands import ENCODER, TRAIN, Case
 from tests.promises.corpus.damage import (
@@ -31,7 +31,7 @@ STATE = "weights/tiny/fold_0_state/state.npz"
 @cache
 def learner() -> Learner:
     """A training of the tiny model, built once."""
-    return Learner(model="tiny", target_size=32, steps=1, epochs=2, batch_size=8, ring=Solo())
+    return Learner(model="tiny", target_size=32, steps=1, epochs=2, batch_size=8, ring=SingleProcess())
 
 
 RESUME = (lambda _: TrainingState(Path(STATE).parent, learner().variables).resume(Progress()),)
