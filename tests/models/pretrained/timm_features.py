@@ -9,6 +9,7 @@ writes to FOLDER every feature, and the weights as safetensors.
 """
 
 import argparse
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,8 @@ import numpy as np
 
 NETWORKS = {  # ours: timm's
     **{name: name for name in ("resnet18", "resnet34", "resnet50", "seresnet18", "seresnet34", "seresnet50")},
-    "efficientnet_lite0": "tf_efficientnet_lite0",
-    "efficientnet_lite2": "tf_efficientnet_lite2",
+    **{f"efficientnet_lite{k}": f"tf_efficientnet_lite{k}" for k in range(3)},
+    **{f"efficientnetv2_b{k}": f"tf_efficientnetv2_b{k}" for k in range(4)},
 }
 STRIDES, SAMPLES = (2, 4, 8, 16, 32), 200
 
@@ -32,7 +33,7 @@ def recipe(name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = rng.uniform(0.5, 1.2, shape)
     else:
         values = rng.normal(0, 0.1, shape)
-    if name.startswith("layer") and name.endswith(("bn2.weight", "bn3.weight")):
+    if re.match(r"(layer.*bn[23]|blocks.*bn3).weight", name):
         values *= 0.3  # of what a block adds: else features grow a hundredfold over 16 blocks
     return values.astype(np.float32)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 MAGIC, PROTOCOL, MACHINE = 0x1950A86A20F9469CFC6C, 1001, {"little_endian": True, "type_sizes": {"int": 4}}
 NEW_DICT = b"ccollections\nOrderedDict\n)R"
-KINDS = {"f": b"ctorch\nFloatStorage\n", "i": b"ctorch\nLongStorage\n"}
+KINDS = {"float32": "Float", "int64": "Long", "float16": "Half", "bfloat16": "BFloat16", "float64": "Double"}
 
 
 def text(value: str) -> bytes:
@@ -21,9 +21,18 @@ def numbers(*values: int) -> bytes:
     return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
 
 
-def tensor(key: str, count: int, shape: tuple, strides: tuple, *, offset: int = 0, kind: str = "f") -> bytes:
+def tensor(key: str, count: int, shape: tuple, strides: tuple, *, offset: int = 0, kind: str = "float32") -> bytes:
     """The instructions that make one tensor of `count` numbers kept under `key`."""
-    storage = b"(" + text("storage") + KINDS[kind] + text(key) + text("cpu") + b"J" + struct.pack("<i", count) + b"tQ"
+    storage = (
+        b"("
+        + text("storage")
+        + f"ctorch\n{KINDS[kind]}Storage\n".encode()
+        + text(key)
+        + text("cpu")
+        + b"J"
+        + struct.pack("<i", count)
+        + b"tQ"
+    )
     start = b"J" + struct.pack("<i", offset)
     return (
         b"ctorch._utils\n_rebuild_tensor_v2\n("
@@ -42,7 +51,7 @@ def whole(arrays: Mapping[str, np.ndarray]) -> bytes:
     made = {}
     for k, (name, array) in enumerate(arrays.items()):
         strides = tuple(n // array.itemsize for n in array.T.copy().T.strides)
-        made[name] = tensor(str(k), array.size, array.shape, strides, kind=array.dtype.kind)
+        made[name] = tensor(str(k), array.size, array.shape, strides, kind=array.dtype.name)
     return program(made)
 
 

@@ -59,45 +59,63 @@ STATES: dict[str, Case] = {
     "of the future": (lambda project: restate(epoch=7)(project / STATE), RESUME, f"{STATE} "),
 }
 
-ENCODERS: dict[str, Case] = {
-    name: (put("r.safetensors", content), LOAD, f"r.safetensors is no safetensors file ({said}")
-    for name, (content, said) in {
-        "empty": (b"", "Error while deserializing header: header too small"),
-        "truncated header": (tensor("F32")[:50], "Error while deserializing header: invalid header length"),
-        "truncated data": (tensor("F32")[:-1], "Error while deserializing header: incomplete metadata"),
-        "a header of 2**63 bytes": (
-            safetensors({}, length=2**63),
-            "Error while deserializing header: header too large",
-        ),
-        "a header of 90 MB": (safetensors({}, length=90_000_000), "Error while deserializing header: invalid header l"),
-        "a header that is not JSON": (safetensors(b"no JSON"), "Error while deserializing header: invalid JSON"),
-        "a header of a list": (safetensors([1]), "Error while deserializing header: invalid JSON"),
-        "a deep header": (safetensors(b"[" * 100000), "Error while deserializing header: invalid JSON"),
-        "a shape beyond all memory": (tensor("F32", (2**40, 2**40)), "Error while deserializing header: overflow"),
-        "8-bit floats": (tensor("F8_E4M3", data=bytes(144)), ""),
-        "a pickle": (pickle.dumps(Touch()), "Error while deserializing header: header too large"),
-        "a torch file": (
-            inner({"archive/data.pkl": pickle.dumps(Touch())}),
-            "Error while deserializing header: header t",
-        ),
-    }.items()
-} | {
-    "missing": (nothing, ENCODER, "r.safetensors is no safetensors file ([Errno 2] No such file"),
-    "a directory": (folder_at("r.safetensors"), LOAD, "r.safetensors is no safetensors file ([Errno 21] Is a dir"),
-    "a pipe": (pipe_at("r.safetensors"), LOAD, "r.safetensors is a pipe"),
-    "unreadable": (
-        both(put("r.safetensors", tensor("F32")), forbid("r.safetensors")),
-        LOAD,
-        "r.safetensors is no safetensors file ([Errno 13] Permission denied",
-    ),
-    **{
-        name: (put("r.safetensors", content), LOAD, f"r.safetensors{said}")
+ENCODERS: dict[str, Case] = (
+    {
+        name: (
+            put("r.safetensors", content),
+            LOAD,
+            f"r.safetensors is neither a PyTorch nor a safetensors file (Error while deserializing: {said}",
+        )
         for name, (content, said) in {
-            "whole numbers": (tensor("I64", data=bytes(1152)), ": 'stride2.conv1.weight' holds int64, not floating-p"),
-            "brain floats": (tensor("BF16", data=bytes(288)), ""),
-            "not a number": (tensor("F32", data=b"\xff" * 576), ": 'stride2.conv1.weight' holds what is not a number"),
-            "another shape": (tensor("F32", (16, 1, 9)), ": 'stride2.conv1.weight' has the shape (16, 1, 9)"),
-            "one tensor only": (tensor("F32"), " has no tensor 'stride2.bn1.weight'"),
+            "empty": (b"", "header too small"),
+            "truncated header": (tensor("F32")[:50], "invalid header length"),
+            "truncated data": (tensor("F32")[:-1], "incomplete metadata"),
+            "a header of 2**63 bytes": (safetensors({}, length=2**63), "header too large"),
+            "a header of 90 MB": (safetensors({}, length=90_000_000), "invalid header length"),
+            "a header that is not JSON": (safetensors(b"no JSON"), "invalid JSON"),
+            "a header of a list": (safetensors([1]), "invalid JSON"),
+            "a deep header": (safetensors(b"[" * 100000), "invalid JSON"),
+            "a shape beyond all memory": (tensor("F32", (2**40, 2**40)), "overflow"),
         }.items()
-    },
-}
+    }
+    | {
+        name: (put("r.safetensors", content), LOAD, f"r.safetensors is {said}")
+        for name, (content, said) in {
+            "8-bit floats": (
+                tensor("F8_E4M3", data=bytes(144)),
+                "neither a PyTorch nor a safetensors file ('stride2.c",
+            ),
+            "a pickle": (pickle.dumps(Touch()), "no PyTorch file of tensors alone (asks for "),
+            "a torch file": (
+                inner({"archive/data.pkl": pickle.dumps(Touch())}),
+                "no PyTorch file of tensors alone (compressed",
+            ),
+        }.items()
+    }
+    | {
+        "missing": (nothing, ENCODER, "cannot read r.safetensors: No such file"),
+        "a directory": (folder_at("r.safetensors"), LOAD, "cannot read r.safetensors: Is a dir"),
+        "a pipe": (pipe_at("r.safetensors"), LOAD, "r.safetensors is a pipe"),
+        "unreadable": (
+            both(put("r.safetensors", tensor("F32")), forbid("r.safetensors")),
+            LOAD,
+            "cannot read r.safetensors: Permission denied",
+        ),
+        **{
+            name: (put("r.safetensors", content), LOAD, f"r.safetensors{said}")
+            for name, (content, said) in {
+                "whole numbers": (
+                    tensor("I64", data=bytes(1152)),
+                    ": 'stride2.conv1.weight' holds int64, not floating-p",
+                ),
+                "brain floats": (tensor("BF16", data=bytes(288)), ""),
+                "not a number": (
+                    tensor("F32", data=b"\xff" * 576),
+                    ": 'stride2.conv1.weight' holds what is not a number",
+                ),
+                "another shape": (tensor("F32", (16, 1, 9)), ": 'stride2.conv1.weight' has the shape (16, 1, 9)"),
+                "one tensor only": (tensor("F32"), " has no tensor 'stride2.bn1.weight'"),
+            }.items()
+        },
+    }
+)
