@@ -16,7 +16,6 @@ from common.errors import InputError
 from models.pretrained import files, torch_files
 from models.pretrained.files import read_tensors
 from tests.helpers.commands import refused
-from tests.promises.corpus.damage import Touch
 from tests.models.pretrained.torch_files import (
     FORMATS,
     MACHINE,
@@ -29,6 +28,7 @@ from tests.models.pretrained.torch_files import (
     text,
     whole,
 )
+from tests.promises.corpus.damage import Touch
 
 ARRAYS = {
     "conv.weight": np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5),
