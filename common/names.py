@@ -47,4 +47,4 @@ def read_sum(text: str, table: Mapping[str, T], kind: str, example: str) -> list
 
 def list_names(table: Mapping[str, Named]) -> str:
     """Write a line for each name of a table."""
-    return "\n".join(f"  {name:17} {entry.about}" for name, entry in table.items())
+    return "\n".join(f"  {name:18} {entry.about}" for name, entry in table.items())

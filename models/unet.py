@@ -1,6 +1,5 @@
 """The table of models: an encoder from `models.encoders` under one U-Net decoder, with parts from `models.parts`."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +8,7 @@ import keras
 from keras import KerasTensor, layers
 
 from common.errors import InputError
-from common.names import list_names
+from common.names import find, list_names
 from models.blocks import make_logits
 from models.decoder import decode
 from models.encoders.efficientnet import efficientnet_lite, efficientnet_v2
@@ -19,60 +18,62 @@ from models.parts import PARTS, Part
 
 @dataclass(frozen=True)
 class Architecture:
-    """An encoder, the decoder's channels at strides 16, 8, 4, 2 and 1, and a line for `--model=list`."""
+    """An encoder, the decoder's channels at strides 16, 8, 4, 2 and 1, and a line for `--model=list`.
+
+    `options`: the encoder's keywords that parts may give.
+    """
 
     encoder: Callable[..., Features]
     decoder: tuple[int, int, int, int, int]
     about: str = ""
+    options: tuple[str, ...] = ()
 
     def takes(self, part: Part) -> bool:
-        """Whether the encoder knows what `part` asks of it."""
-        return part.encoder().keys() <= inspect.signature(self.encoder).parameters.keys()
+        """Say whether the encoder knows what `part` asks of it."""
+        return part.encoder().keys() <= set(self.options)
+
+
+WIDTHS = (256, 128, 64, 32, 16)
+
+
+def _resnet(about: str, blocks: tuple[int, int, int, int], **kind: bool) -> Architecture:
+    return Architecture(partial(resnet, blocks=blocks, **kind), WIDTHS, about, options=("pool", "drop_path"))
+
+
+def _lite(about: str, **scale: float) -> Architecture:
+    return Architecture(partial(efficientnet_lite, **scale), WIDTHS, about)
+
+
+def _v2(about: str, version: str) -> Architecture:
+    return Architecture(partial(efficientnet_v2, version=version), WIDTHS, about)
 
 
 SMALL, LARGE = (2, 2, 2, 2), (3, 4, 6, 3)  # blocks of ResNet-18, and of ResNet-34 and 50
-WIDTHS = (256, 128, 64, 32, 16)
-
 MODELS: dict[str, Architecture] = {
-    "resnet34": Architecture(partial(resnet, blocks=LARGE), WIDTHS, "24.4 M parameters, ResNet-34"),
-    "resnet18": Architecture(partial(resnet, blocks=SMALL), WIDTHS, "14.3 M parameters, ResNet-18"),
-    "resnet50": Architecture(partial(resnet, blocks=LARGE, bottleneck=True), WIDTHS, "32.6 M parameters, ResNet-50"),
-    "seresnet18": Architecture(partial(resnet, blocks=SMALL, squeeze=True), WIDTHS, "14.4 M parameters, SE-ResNet-18"),
-    "seresnet34": Architecture(partial(resnet, blocks=LARGE, squeeze=True), WIDTHS, "24.6 M parameters, SE-ResNet-34"),
-    "seresnet50": Architecture(
-        partial(resnet, blocks=LARGE, bottleneck=True, squeeze=True), WIDTHS, "35.1 M parameters, SE-ResNet-50"
-    ),
-    "efficientnet_lite0": Architecture(efficientnet_lite, WIDTHS, "5.2 M parameters, EfficientNet-Lite0"),
-    "efficientnet_lite1": Architecture(
-        partial(efficientnet_lite, depth=1.1), WIDTHS, "6.0 M parameters, EfficientNet-Lite1"
-    ),
-    "efficientnet_lite2": Architecture(
-        partial(efficientnet_lite, width=1.1, depth=1.2), WIDTHS, "6.8 M parameters, EfficientNet-Lite2"
-    ),
-    "efficientnetv2_b0": Architecture(
-        partial(efficientnet_v2, version="B0"), WIDTHS, "7.6 M parameters, EfficientNetV2-B0"
-    ),
-    "efficientnetv2_b1": Architecture(
-        partial(efficientnet_v2, version="B1"), WIDTHS, "8.6 M parameters, EfficientNetV2-B1"
-    ),
-    "efficientnetv2_b2": Architecture(
-        partial(efficientnet_v2, version="B2"), WIDTHS, "10.5 M parameters, EfficientNetV2-B2"
-    ),
-    "efficientnetv2_b3": Architecture(
-        partial(efficientnet_v2, version="B3"), WIDTHS, "14.7 M parameters, EfficientNetV2-B3"
-    ),
+    "resnet34": _resnet("24.4 M parameters, ResNet-34", LARGE),
+    "resnet18": _resnet("14.3 M parameters, ResNet-18", SMALL),
+    "resnet50": _resnet("32.6 M parameters, ResNet-50", LARGE, bottleneck=True),
+    "seresnet18": _resnet("14.4 M parameters, SE-ResNet-18", SMALL, squeeze=True),
+    "seresnet34": _resnet("24.6 M parameters, SE-ResNet-34", LARGE, squeeze=True),
+    "seresnet50": _resnet("35.1 M parameters, SE-ResNet-50", LARGE, bottleneck=True, squeeze=True),
+    "efficientnet_lite0": _lite("5.2 M parameters, EfficientNet-Lite0"),
+    "efficientnet_lite1": _lite("6.0 M parameters, EfficientNet-Lite1", depth=1.1),
+    "efficientnet_lite2": _lite("6.8 M parameters, EfficientNet-Lite2", width=1.1, depth=1.2),
+    "efficientnetv2_b0": _v2("7.6 M parameters, EfficientNetV2-B0", "B0"),
+    "efficientnetv2_b1": _v2("8.6 M parameters, EfficientNetV2-B1", "B1"),
+    "efficientnetv2_b2": _v2("10.5 M parameters, EfficientNetV2-B2", "B2"),
+    "efficientnetv2_b3": _v2("14.7 M parameters, EfficientNetV2-B3", "B3"),
     "tiny": Architecture(tiny, (64, 32, 24, 16, 16), "0.4 M parameters, for tests and demonstrations"),
 }
 
 
 def list_models() -> str:
-    """A line for each encoder, then for each part. To count parameters here, every network would have to be built."""
-    encoders = "\n".join(f"  {name:18} {architecture.about}" for name, architecture in MODELS.items())
-    return f"{encoders}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{list_names(PARTS)}"
+    """Write a line for each encoder and each part. Parameters are not counted here: all networks would be built."""
+    return f"{list_names(MODELS)}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{list_names(PARTS)}"
 
 
 def read_name(text: str) -> tuple[Architecture, list[Part]]:
-    """Encoder and parts of a name such as "resnet34+nopool+scse".
+    """Look up the encoder and the parts of a name such as "resnet34+nopool+scse".
 
     Parts come in the order of PARTS and once each, so that a network has one name, and its weights one folder.
 
@@ -80,14 +81,12 @@ def read_name(text: str) -> tuple[Architecture, list[Part]]:
         InputError: a name that is not known (the message lists the known ones), or parts that do not go so.
     """
     encoder, *names = text.split("+")
-    if encoder not in MODELS:
-        raise InputError(f"no model '{encoder}'; choose from {', '.join(sorted(MODELS))}")
-    architecture = MODELS[encoder]
-    known = [name for name, part in PARTS.items() if architecture.takes(part)]
+    architecture = find(encoder, MODELS, "model")
+    known = {name: part for name, part in PARTS.items() if architecture.takes(part)}
     for name in names:
-        if name not in known:
-            wrong = f"{encoder} takes no part '{name}'" if name in PARTS else f"no part '{name}'"
-            raise InputError(f"--model={text}: {wrong}; choose from {', '.join(known)}")
+        if name in PARTS and name not in known:
+            raise InputError(f"--model={text}: {encoder} takes no part '{name}'; choose from {', '.join(known)}")
+        find(name, known, "part")
     ordered = [name for name in known if name in names]
     if names != ordered:
         raise InputError(f"--model={text}: each part once, in the order of the list: {'+'.join([encoder, *ordered])}")
@@ -121,7 +120,7 @@ def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> 
 
 
 def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) -> list[KerasTensor]:
-    """The outputs of a network: logits, and what its parts add."""
+    """Build a network's outputs: logits, and what its parts add."""
     features = architecture.encoder(image, **{key: value for part in parts for key, value in part.encoder().items()})
     stages = decode(features, architecture.decoder, parts)
     x = stages[1]
@@ -133,5 +132,5 @@ def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) ->
 
 
 def logits_only(model: keras.Model) -> keras.Model:
-    """The same network, of the same variables, without what only its training needs."""
+    """Make the same network, of the same variables, without what only its training needs."""
     return model if len(model.outputs) == 1 else keras.Model(model.inputs[0], model.outputs[0], name=model.name)

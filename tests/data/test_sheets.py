@@ -7,7 +7,7 @@ import pytest
 
 from data.folds.figures import draw_samples
 from data.rle import TILE
-from data.sheets import GAP, HEADING, MARGIN, PREDICTION, SIDE, TITLE, TRUTH, draw_tiles
+from data.sheets import DRAWN, GAP, HEADING, MARGIN, PREDICTION, TITLE, TRUTH, draw_tiles
 from data.tiles import TileSet
 from models.evaluation.extremes import draw_extremes
 from models.evaluation.extremes import pick_extremes as pick
@@ -35,8 +35,8 @@ def border(top: int, bottom: int, left: int, right: int) -> np.ndarray:
 def read(path, column: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A sheet, and its tile in the first row of tiles and that column, without headings."""
     sheet = cv2.imread(str(path))
-    top, left = MARGIN + HEADING, MARGIN + column * (SIDE + GAP)
-    return sheet, sheet[top : top + SIDE, left : left + SIDE]
+    top, left = MARGIN + HEADING, MARGIN + column * (DRAWN + GAP)
+    return sheet, sheet[top : top + DRAWN, left : left + DRAWN]
 
 
 def is_colour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_truth_is_outlined_on_its_outermost_pixels_and_nowhere_else(tmp_path):
     box = (20, 60, 30, 90)
     draw_tiles(tmp_path / "a.png", np.full((2, TILE, TILE), GRAY, np.uint8), masks=tiles(box, None), columns=2)
     sheet, tile = read(tmp_path / "a.png")
-    assert sheet.shape == (MARGIN + HEADING + SIDE + MARGIN, 2 * MARGIN + 2 * SIDE + GAP, 3)
+    assert sheet.shape == (MARGIN + HEADING + DRAWN + MARGIN, 2 * MARGIN + 2 * DRAWN + GAP, 3)
     assert np.array_equal(is_colour(tile, TRUTH.core), border(*box))
     assert (tile[40:120, 60:180][4:-4, 4:-4] == GRAY).all()  # the inside, less line and edge
     assert (read(tmp_path / "a.png", 1)[1] == GRAY).all()  # no salt, no line
@@ -110,21 +110,21 @@ def test_a_title_stands_under_its_tile_cut_off_at_its_width(tmp_path):
     images = np.zeros((3, TILE, TILE), np.uint8)
     draw_tiles(tmp_path / "a.png", images, titles=["W" * 500 + "\nsecond", "", ""], columns=2)
     sheet, _ = read(tmp_path / "a.png")
-    assert sheet.shape[0] == MARGIN + HEADING + 2 * (SIDE + 2 * TITLE + GAP) - GAP + MARGIN
-    under = sheet[MARGIN + HEADING + SIDE :][: 2 * TITLE]
-    assert (under[:TITLE, MARGIN : MARGIN + SIDE] < 100).any()
-    assert (under[TITLE:, MARGIN : MARGIN + SIDE] < 100).any()
-    assert (under[:, MARGIN + SIDE :] == 255).all()
+    assert sheet.shape[0] == MARGIN + HEADING + 2 * (DRAWN + 2 * TITLE + GAP) - GAP + MARGIN
+    under = sheet[MARGIN + HEADING + DRAWN :][: 2 * TITLE]
+    assert (under[:TITLE, MARGIN : MARGIN + DRAWN] < 100).any()
+    assert (under[TITLE:, MARGIN : MARGIN + DRAWN] < 100).any()
+    assert (under[:, MARGIN + DRAWN :] == 255).all()
 
 
 def test_rows_have_headings_and_may_be_short(tmp_path):
     images = np.full((3, TILE, TILE), GRAY, np.uint8)
     draw_tiles(tmp_path / "a.png", images, rows={"first": [2, 0], "second": [1]}, columns=2)
     sheet, _ = read(tmp_path / "a.png")
-    first, second = MARGIN + HEADING, MARGIN + HEADING + HEADING + SIDE + GAP
+    first, second = MARGIN + HEADING, MARGIN + HEADING + HEADING + DRAWN + GAP
     for top in (first, second):
         assert (sheet[top : top + HEADING] < 100).any()
-    assert (sheet[second + HEADING :, MARGIN + SIDE + 1 :] == 255).all()
+    assert (sheet[second + HEADING :, MARGIN + DRAWN + 1 :] == 255).all()
 
 
 # ---- choosing ----------------------------------------------------------------------------------------------------
@@ -193,4 +193,4 @@ def test_extremes_are_drawn_with_score_and_iou(tmp_path, monkeypatch):
 def test_with_no_salt_anywhere_there_is_a_sheet_all_the_same(tmp_path):
     nothing, images = tiles(None, None, None), np.zeros((3, TILE, TILE), np.uint8)
     draw_extremes(tmp_path / "a.png", list("abc"), images, truth=nothing, predictions=nothing, scores=np.ones(3))
-    assert cv2.imread(str(tmp_path / "a.png")).shape[0] > 3 * SIDE
+    assert cv2.imread(str(tmp_path / "a.png")).shape[0] > 3 * DRAWN

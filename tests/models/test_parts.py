@@ -29,8 +29,8 @@ def small(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("resnet43+scse", "no model 'resnet43'; choose from efficientnet_lite0, "),
-        ("tiny+foo", f"--model=tiny+foo: no part 'foo'; choose from {', '.join(OF_TINY)}"),
+        ("resnet43+scse", "no model 'resnet43'; choose from resnet34, "),
+        ("tiny+foo", f"no part 'foo'; choose from {', '.join(OF_TINY)}"),
         ("tiny+", "no part ''"),
         ("resnet18+scse+scsee", f"no part 'scsee'; choose from {', '.join(PARTS)}"),
         ("tiny+nopool", f"tiny takes no part 'nopool'; choose from {', '.join(OF_TINY)}"),

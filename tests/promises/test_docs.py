@@ -112,7 +112,8 @@ def small() -> Iterator[None]:
     """
     before = [(table, dict(table)) for table in (MODELS, PARTS, LOSSES, AUGMENTATIONS, STRATIFICATIONS)]
     modules = set(sys.modules)
-    tiny = replace(MODELS["tiny"], encoder=lambda x, pool=True, drop_path=0.0: MODELS["tiny"].encoder(x))
+    plain = MODELS["tiny"]
+    tiny = replace(plain, encoder=lambda x, **_: plain.encoder(x), options=("pool", "drop_path"))
     MODELS.update(dict.fromkeys(("resnet34", "resnet18", "efficientnet_lite0"), tiny))
     tf.config.run_functions_eagerly(True)
     yield

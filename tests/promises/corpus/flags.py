@@ -6,7 +6,7 @@ from tests.promises.corpus.damage import forbid, nothing
 from tests.promises.corpus.weights import H5
 
 FLAGS: dict[str, Case] = {
-    "no such model": (nothing, (*TRAIN, "--model=vgg"), "no model 'vgg'; choose from efficientnet_lite0, "),
+    "no such model": (nothing, (*TRAIN, "--model=vgg"), "no model 'vgg'; choose from resnet34, "),
     "a path as model": (nothing, (*TRAIN, "--model=../tiny"), "no model '../tiny'; choose from"),
     "no such model's weights": (nothing, (*USE_FOLDS, "--model=vgg"), "no fold_*_best.weights.h5 in weights/vgg"),
     "a path as model, to predict": (nothing, (*USE_FOLDS, "--model=../weights/tiny"), "--model=../weights/tiny "),
