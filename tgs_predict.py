@@ -148,14 +148,14 @@ def predict(args) -> Path:
     from data.probabilities import writing_probabilities
     from data.submission import reserved, tiles_to_predict, write_submission
     from data.tiles import read_ahead
-    from models.decision import masks_at
+    from models.decision import tile_masks
     from models.evaluation.report.contents import report_submission
 
     files = weights_files(args)
     tiles = tiles_to_predict(args.data_path)
     ensemble = load(args, files)
     masks: dict[str, str] = {}
-    seen: list[tuple] = []  # for the report: images and probabilities, uint8
+    seen: list[tuple] = []  # for the report: images, probabilities and predictions, uint8
     with reserved(args.submission_path, f"submission_{ensemble.name}") as stem, ExitStack() as stack:
         endings = [".csv", ".yaml"]
         keep = None
@@ -166,18 +166,21 @@ def predict(args) -> Path:
             batches, fed = tee(read_ahead(tiles, args.batch_size))
             found = ensemble.predictor.each(images for _, images in fed)
             for (ids, images), probabilities in zip(batches, found, strict=True):
-                decided = masks_at(probabilities, ensemble.threshold, ensemble.min_area)
+                decided = tile_masks(probabilities, ensemble.threshold, ensemble.min_area)
                 masks |= zip(ids, map(rle.encode, decided), strict=True)
                 if keep:
                     keep(probabilities)
                 if args.report:
-                    seen.append((images, (probabilities * 255).round().astype(np.uint8)))
+                    seen.append((images, (probabilities * 255).round().astype(np.uint8), decided.astype(np.uint8)))
                 shown.update(len(ids))
         write_submission(f"{stem}.csv", masks)
         write_text(f"{stem}.yaml", config_text(args, SCRIPT))
         if args.report:
             endings.append(".html")
-            report_submission(f"{stem}.html", ensemble, masks, *map(np.concatenate, zip(*seen, strict=True)))
+            images, gray, predictions = map(np.concatenate, zip(*seen, strict=True))
+            report_submission(
+                f"{stem}.html", ensemble, list(masks), images, probabilities=gray, predictions=predictions
+            )
     salt = sum(text != "" for text in masks.values())
     print(f"{len(masks)} tiles, {salt} of them with salt, {ensemble}")
     print(wrote(stem, endings))

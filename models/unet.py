@@ -69,7 +69,9 @@ MODELS: dict[str, Architecture] = {
 
 def list_models() -> str:
     """Write a line for each encoder and each part. Parameters are not counted here: all networks would be built."""
-    return f"{list_names(MODELS)}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{list_names(PARTS)}"
+    return (
+        f"{list_names(MODELS)}\nand parts, in this order, as in --model=resnet34+scse+hypercolumn\n{list_names(PARTS)}"
+    )
 
 
 def read_name(text: str) -> tuple[Architecture, list[Part]]:

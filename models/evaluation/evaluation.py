@@ -1,6 +1,6 @@
 """The out-of-fold evaluation as --oof makes it: tables, files beside the weights, pictures and the report."""
 
-import json
+import contextlib
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ from common.files import replacing, write_json
 from common.progress import bar
 from data.folds.fold import fingerprint, read_folds_csv, read_part
 from data.tiles import TileSet
-from models.decision import masks_at
+from models.decision import tile_masks
 from models.ensemble import fold_of, make_predictor
 from models.evaluation.extremes import draw_extremes
 from models.evaluation.figures import draw_folds_history, draw_out_of_fold
@@ -34,7 +34,7 @@ class Evaluation:
         """
         table = read_folds_csv(folds_path)
         self.fingerprint = fingerprint(table)
-        parts, folds, probabilities = [], [], []
+        validation, folds, probabilities, histories = [], [], [], {}
         for _, of_fold in groupby(files, fold_of):
             own = list(of_fold)
             predictor, recipes = make_predictor(own, **settings)
@@ -43,18 +43,18 @@ class Evaluation:
                     raise InputError(
                         f"{file} was trained on another split than {folds_path}; name its folds, or train again"
                     )
-            part = read_part(Path(folds_path) / recipe["fold"], "val", table)
-            with bar(f"{recipe['fold']} by its own weights", len(part)) as shown:
-                probabilities.append(predictor(part.images, shown.update).astype(np.float16))
-            parts.append(part)
-            folds += [recipe["fold"]] * len(part)
+            tiles = read_part(Path(folds_path) / recipe["fold"], "val", table)
+            with bar(f"{recipe['fold']} by its own weights", len(tiles)) as shown:
+                probabilities.append(predictor(tiles.images, shown.update).astype(np.float16))
+            validation.append(tiles)
+            histories[recipe["fold"]] = read_history(recipe)
+            folds += [recipe["fold"]] * len(tiles)
         tiles = TileSet(
-            [name for part in parts for name in part.ids],
-            np.concatenate([part.images for part in parts]),
-            np.concatenate([part.masks for part in parts]),
+            [name for tiles in validation for name in tiles.ids],
+            np.concatenate([tiles.images for tiles in validation]),
+            np.concatenate([tiles.masks for tiles in validation]),
         )
-        states = {name: read_history(files[0].parent / f"{name}_state") for name in dict.fromkeys(folds)}
-        self.histories = {name: pd.DataFrame(rows) for name, rows in states.items() if rows}
+        self.histories = {fold: history for fold, history in histories.items() if history is not None}
         self.images = tiles.images
         self.result = OutOfFold(tiles.ids, np.array(folds), tiles.masks, np.concatenate(probabilities))
         self.scores = points_at(self.result, 0.5, np.array([0]))[0] / 10
@@ -62,13 +62,13 @@ class Evaluation:
 
     @property
     def per_fold(self) -> pd.DataFrame:
-        """Tiles and mean score of each fold."""
+        """Tabulate tiles and mean score of each fold."""
         table = pd.Series(self.scores).groupby(self.result.folds).agg(["size", "mean"])
         return table.rename(columns={"size": "tiles", "mean": "score"}).rename_axis("fold")
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """Tiles and mean score of each class of coverage."""
+        """Tabulate tiles and mean score of each class of coverage."""
         return by_coverage(self.result.truth, self.scores)
 
     @property
@@ -106,7 +106,7 @@ class Evaluation:
 
         <stem>.json, with `facts` before the scores; <stem>.csv, a row a tile; <stem>.png, score against threshold,
         minimum area and coverage; <stem>_tiles.png, the best, median and worst tiles; <stem>_training.png, the curves
-        of all folds, where their trainings' states are still there.
+        of all folds, where their history.csv is still there.
         """
         endings = [".csv", ".json", ".png", "_tiles.png"]
         table, summary, curves, extremes = (f"{stem}{ending}" for ending in endings)
@@ -119,7 +119,7 @@ class Evaluation:
         with replacing(table) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
         draw_out_of_fold(curves, self.found.grid, by_coverage(self.result.truth, self.found.scores))
-        masks = masks_at(self.result.probabilities, 0.5, 0)
+        masks = tile_masks(self.result.probabilities, 0.5, 0)
         draw_extremes(
             extremes, self.result.ids, self.images, truth=self.result.truth, predictions=masks, scores=self.scores
         )
@@ -130,10 +130,14 @@ class Evaluation:
         return endings
 
 
-def read_history(folder: str | Path) -> list[dict]:
-    """The rows, one an epoch, of the training whose state lies in `folder`; none where there is no state to be read."""
-    try:
-        with np.load(Path(folder) / "state.npz", allow_pickle=False) as file:
-            return json.loads(file["progress"].tobytes())["history"]
-    except Exception:  # of a damaged file, zipfile and numpy raise what they come upon
-        return []
+def read_history(recipe: dict) -> pd.DataFrame | None:
+    """Read the history.csv of the training that made weights; None where it is not, or no longer, to be found.
+
+    The epoch of the weights must have their score in it: another training may have written there since.
+    """
+    with contextlib.suppress(Exception):  # of a damaged file, pandas raises what it comes upon
+        folder = Path(recipe["flags"]["log_dir"]) / recipe["model"] / recipe["fold"]
+        history = pd.read_csv(folder / "history.csv", float_precision="round_trip").set_index("epoch", drop=False)
+        if history["val_score"][recipe["epoch"]] == recipe["score"]:
+            return history
+    return None

@@ -8,7 +8,7 @@ import pandas as pd
 from data.folds.split import coverage_class
 from models.metrics import points
 
-THRESHOLDS = np.round(np.arange(0.30, 0.701, 0.02), 2)  # of the salt probability
+PROBABILITIES = np.round(np.arange(0.30, 0.701, 0.02), 2)  # thresholds of a search
 MIN_AREAS = np.array([0, 10, 20, 40, 60, 80, 120, 160, 240, 320, 480])  # pixels; a smaller predicted mask is emptied
 
 
@@ -40,7 +40,7 @@ class Search:
 
 
 def points_at(result: OutOfFold, threshold: float, min_areas: np.ndarray) -> np.ndarray:
-    """Points 0..10 of each tile at a threshold, for each minimum area: int (A, N)."""
+    """Count each tile's points, 0..10, at a threshold, for each minimum area: int (A, N)."""
     prediction = result.probabilities > np.float16(threshold)
     area = np.count_nonzero(prediction, axis=(1, 2))
     when_kept = points(result.truth, prediction)
@@ -50,7 +50,7 @@ def points_at(result: OutOfFold, threshold: float, min_areas: np.ndarray) -> np.
 
 def search(result: OutOfFold) -> Search:
     """Find threshold and minimum area on a grid, and what the search is worth on tiles it did not see."""
-    grid = np.stack([points_at(result, t, MIN_AREAS) for t in THRESHOLDS]) / 10  # (T, A, N)
+    grid = np.stack([points_at(result, t, MIN_AREAS) for t in PROBABILITIES]) / 10  # (T, A, N)
 
     def best(tiles: np.ndarray) -> tuple[int, int]:
         means = grid[:, :, tiles].mean(axis=2)
@@ -65,13 +65,13 @@ def search(result: OutOfFold) -> Search:
             inside = result.folds == fold
             own[inside] = grid[(*best(~inside), inside)]
         cross_fitted = float(own.mean())
-    means = pd.DataFrame(grid.mean(axis=2), index=THRESHOLDS, columns=MIN_AREAS)
+    means = pd.DataFrame(grid.mean(axis=2), index=PROBABILITIES, columns=MIN_AREAS)
     scores = grid[t, a]
-    return Search(float(THRESHOLDS[t]), int(MIN_AREAS[a]), float(scores.mean()), cross_fitted, means, scores)
+    return Search(float(PROBABILITIES[t]), int(MIN_AREAS[a]), float(scores.mean()), cross_fitted, means, scores)
 
 
 def by_coverage(truth: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    """Mean score and count of tiles by coverage class, from masks (N, 101, 101) and scores (N,) in 0..1."""
+    """Tabulate mean score and count of tiles by coverage class, from masks (N, 101, 101) and scores (N,) in 0..1."""
     classes = coverage_class(truth.mean(axis=(1, 2)))
     table = pd.DataFrame({"coverage": classes, "score": scores}).groupby("coverage")["score"].agg(["size", "mean"])
     table.index = ["empty" if c == 0 else f"{10 * c - 10}-{10 * c} %" for c in table.index]

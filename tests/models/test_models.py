@@ -31,6 +31,7 @@ def test_forward_and_backward_and_what_the_list_says(name):
 
 WIDTHS = {  # of what timm and Keras call the features' ends
     "efficientnet_lite0": [16, 24, 40, 112, 320],
+    "efficientnet_lite1": [16, 24, 40, 112, 320],
     "efficientnet_lite2": [16, 24, 48, 120, 352],
     "efficientnetv2_b0": [16, 32, 48, 112, 192],
     "efficientnetv2_b1": [16, 32, 48, 112, 192],

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data import rle
-from models.decision import masks_at
+from models.decision import tile_masks
 from models.ensemble import Ensemble
 from models.evaluation.evaluation import Evaluation
 from models.evaluation.report.page import Report, write_report
@@ -35,7 +34,7 @@ def report_evaluation(
             ids=result.ids,
             images=evaluation.images,
             probabilities=_gray(result.probabilities),
-            predictions=masks_at(result.probabilities, 0.5, 0).astype(np.uint8),
+            predictions=tile_masks(result.probabilities, 0.5, 0).astype(np.uint8),
             folds=result.folds,
             truth=result.truth,
             scores=evaluation.scores,
@@ -49,13 +48,19 @@ def report_evaluation(
 
 
 def report_submission(
-    path: str | Path, ensemble: Ensemble, masks: Mapping[str, str], images: np.ndarray, probabilities: np.ndarray
+    path: str | Path,
+    ensemble: Ensemble,
+    ids: list[str],
+    images: np.ndarray,
+    *,
+    probabilities: np.ndarray,
+    predictions: np.ndarray,
 ) -> None:
-    """Write the report of a submission: `masks` id -> run lengths; images and probabilities uint8 (N, 101, 101)."""
-    salt = sum(text != "" for text in masks.values())
+    """Write the report of a submission: `probabilities` (255 = certainly salt) like the rest uint8 (N, 101, 101)."""
+    salt = np.count_nonzero(predictions.any(axis=(1, 2)))
     scores = ", ".join(f"{recipe['fold']} {recipe['score']:.4f}" for recipe in ensemble.recipes)
     about = {
-        "tiles": f"{len(masks)}, {salt} of them with salt",
+        "tiles": f"{len(ids)}, {salt} of them with salt",
         "predicted": str(ensemble),
         "validation scores": scores,
     }
@@ -64,16 +69,16 @@ def report_submission(
         Report(
             title=f"Submission by {ensemble.name}",
             facts=about | _origin({}),
-            ids=list(masks),
+            ids=ids,
             images=images,
             probabilities=probabilities,
-            predictions=np.stack([rle.decode(text) for text in masks.values()]),
+            predictions=predictions,
         ),
     )
 
 
 def _gray(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities 0..1 as uint8, 255 = certainly salt, without a copy of all of them in float."""
+    """Convert probabilities 0..1 to uint8, 255 = certainly salt, without a copy of all of them in float."""
     gray = np.empty(probabilities.shape, np.uint8)
     for tile, out in zip(probabilities, gray, strict=True):
         out[:] = np.rint(tile * np.float32(255))
@@ -81,7 +86,7 @@ def _gray(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _origin(facts: Mapping[str, object]) -> dict[str, str]:
-    """The rest of the flags that matter, and when and by what the report was made."""
+    """List the rest of the flags that matter, and when and by what the report was made."""
     return {
         **{name: str(value) for name, value in facts.items() if name not in ("model", "pick")},
         "made": f"{datetime.now():%Y-%m-%d %H:%M}, code {versions()['commit']}, TensorFlow {versions()['tensorflow']}",

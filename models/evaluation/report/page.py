@@ -1,8 +1,8 @@
 """One HTML file about a prediction: score tables, curves and every tile, to be opened from the disk in any browser.
 
-The page is report.html with report.css and report.js in it and the tiles as JSON behind it; it loads nothing from
-elsewhere, and its own policy forbids it to. Masks are exact, as run lengths. Tiles and probabilities are WebP,
-in the best quality at which the file stays small enough.
+The page is report.html with this folder's style sheet and scripts in it and the tiles as JSON behind it; it loads
+nothing from elsewhere, and its own policy forbids it to. Masks are exact, as run lengths. Tiles and probabilities are
+WebP, in the best quality at which the file stays small enough.
 """
 
 import base64
@@ -24,11 +24,13 @@ import pandas as pd
 from common.errors import InputError
 from common.files import replacing
 from data import rle
+from models.metrics import points
 
 LIMIT = 24_000_000  # bytes of a file; the size is estimated beforehand, to within 2 %, and never 25 MB
 QUALITIES = (80, 65, 50, 40, 30, 20, 15, 10)  # of WebP, 1..100; the first that keeps the file within the limit
 PROBE = 1000  # tiles that the estimate is made from
-KINDS = ("right", "wrong border", "missed", "invented")
+SCRIPTS = ("report_masks.js", "report_tiles.js", "report_gallery.js", "report_tile.js", "report.js")  # in this order
+ERROR_KINDS = ("right", "wrong border", "missed", "invented")
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,13 @@ class Report:
     def __post_init__(self) -> None:
         shape = (len(self.ids), rle.TILE, rle.TILE)
         for name in ("images", "probabilities", "predictions", "truth"):
-            part = getattr(self, name)
-            if part is not None and (part.dtype != np.uint8 or part.shape != shape):
-                raise ValueError(f"{name} must be uint8 {shape}, not {part.dtype} {part.shape}")
+            column = getattr(self, name)
+            if column is not None and (column.dtype != np.uint8 or column.shape != shape):
+                raise ValueError(f"{name} must be uint8 {shape}, not {column.dtype} {column.shape}")
         for name in ("folds", "scores"):
-            part = getattr(self, name)
-            if part is not None and len(part) != len(self.ids):
-                raise ValueError(f"{len(part)} {name} of {len(self.ids)} tiles")
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self.ids):
+                raise ValueError(f"{len(column)} {name} of {len(self.ids)} tiles")
 
 
 def write_report(path: str | Path, report: Report) -> None:
@@ -81,13 +83,11 @@ def write_report(path: str | Path, report: Report) -> None:
 
 
 def error_kinds(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """What is wrong with each of the predictions: one of KINDS, str (N,), for masks (N, H, W), non-zero = salt.
+    """Name what is wrong with each prediction: one of ERROR_KINDS, str (N,), for masks (N, H, W), non-zero = salt.
 
     "right": full score, so an IoU above 0.95 or both empty; "missed": salt where nothing is predicted; "invented":
     the reverse; "wrong border": any other.
     """
-    from models.metrics import points
-
     is_salt, is_predicted = truth.any(axis=(1, 2)), predictions.any(axis=(1, 2))
     right = points(truth, predictions) == 10
     return np.select([right, is_salt & ~is_predicted, ~is_salt], ["right", "missed", "invented"], "wrong border")
@@ -97,10 +97,10 @@ def error_kinds(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 def _page(report: Report) -> str:
-    names = ("report.html", "report.css", "report_masks.js", "report.js")
+    names = ("report.html", "report.css", *SCRIPTS)
     template, css, *js = (Path(__file__).with_name(name).read_text("utf-8") for name in names)
     js = "".join(js)
-    parts = {
+    texts = {
         "policy": f"default-src 'none'; img-src data:; style-src '{_digest(css)}'; script-src '{_digest(js)}'",
         "classes": " ".join(f"no-{name}" for name in ("truth", "folds") if getattr(report, name) is None),
         "title": escape(report.title),
@@ -111,11 +111,11 @@ def _page(report: Report) -> str:
         "figures": "".join(_figure(caption, figure) for caption, figure in report.figures.items()),
         "js": js,
     }
-    quality, shown = _choose(report, LIMIT - sum(map(len, parts.values())) - len(template))
+    quality, shown = _choose(report, LIMIT - sum(map(len, texts.values())) - len(template))
     rest = "" if len(shown) == len(report.ids) else f"{len(shown):,} of {len(report.ids):,} tiles, evenly spread. "
-    parts["note"] = f"{rest}Pictures are compressed (WebP, quality {quality} of 100), masks are exact."
-    parts["data"] = _script(_columns(report, shown, quality))
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)  # in one pass: nothing is filled in twice
+    texts["note"] = f"{rest}Pictures are compressed (WebP, quality {quality} of 100), masks are exact."
+    texts["data"] = _script(_columns(report, shown, quality))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: texts[match[1]], template)  # in one pass: nothing is filled in twice
 
 
 def _digest(text: str) -> str:
@@ -123,7 +123,7 @@ def _digest(text: str) -> str:
 
 
 def _script(value: object) -> str:
-    """JSON that may stand inside <script>: no text in it ends the element."""
+    """Write JSON that may stand inside <script>: no text in it ends the element."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -132,7 +132,7 @@ def _pairs(pairs: dict[str, str]) -> str:
 
 
 def _stats(report: Report) -> dict[str, str]:
-    """The few large numbers above the tables."""
+    """Compute the few large numbers above the tables."""
     stats = {"tiles": f"{len(report.ids):,}"}
     if report.truth is not None:
         stats = {"mean score": f"{_scores(report).mean():.4f}"} | stats
@@ -145,8 +145,6 @@ def _share(chosen: np.ndarray) -> str:
 
 
 def _scores(report: Report) -> np.ndarray:
-    from models.metrics import points
-
     return points(report.truth, report.predictions) / 10 if report.scores is None else report.scores
 
 
@@ -184,13 +182,13 @@ def _figure(caption: str, figure: Path | bytes) -> str:
 
 
 def _choose(report: Report, room: int) -> tuple[int, np.ndarray]:
-    """The quality, and the indices of the tiles, that make about `room` bytes."""
+    """Choose the quality, and the indices of the tiles, that make about `room` bytes."""
     n = len(report.ids)
     probe = _spread(n, PROBE)
 
     @cache
     def size(quality: int) -> int:
-        """Bytes of all tiles, estimated."""
+        """Estimate the bytes of all tiles."""
         return n * len(_script(_columns(report, probe, quality))) // max(len(probe), 1)
 
     fits = bisect_left(QUALITIES, True, key=lambda quality: size(quality) <= room)
@@ -200,12 +198,12 @@ def _choose(report: Report, room: int) -> tuple[int, np.ndarray]:
 
 
 def _spread(n: int, most: int) -> np.ndarray:
-    """At most `most` of the indices 0 .. n - 1, evenly spread."""
+    """Choose at most `most` of the indices 0 .. n - 1, evenly spread."""
     return np.linspace(0, n - 1, most).astype(int) if n > most else np.arange(n)
 
 
 def _columns(report: Report, shown: np.ndarray, quality: int) -> dict[str, list]:
-    """What the page knows of the tiles `shown`: a list per quality of a tile, as report.js reads them."""
+    """Gather what the page knows of the tiles `shown`: a list per quality of a tile, as report_tiles.js reads them."""
     predictions = report.predictions[shown]
     measured = predictions if report.truth is None else report.truth[shown]
     columns = {
@@ -226,7 +224,7 @@ def _columns(report: Report, shown: np.ndarray, quality: int) -> dict[str, list]
 
 
 def _pictures(pictures: Iterable[np.ndarray], quality: int) -> list[str]:
-    """WebP files, as base64, of uint8 (N, H, W)."""
+    """Encode uint8 (N, H, W) as WebP files in base64."""
     with ThreadPoolExecutor() as pool:  # OpenCV works outside of Python's lock
         return list(pool.map(partial(_webp, quality=quality), pictures))
 

@@ -1,10 +1,10 @@
-"use strict"; // drawing a tile: its masks are run lengths, its pictures WebP files (report.py)
+"use strict"; // drawing a tile: its masks are run lengths, its pictures WebP files (page.py)
 
-const SIDE = 101; // pixels of a tile
+const TILE = 101; // pixels of its side
 
 /** Pixels of a mask, column by column, from its run lengths "start length ...", counted from 1. */
 function decode(runs) {
-  const pixels = new Uint8Array(SIDE * SIDE);
+  const pixels = new Uint8Array(TILE * TILE);
   const numbers = runs ? runs.split(" ").map(Number) : [];
   for (let i = 0; i < numbers.length; i += 2) pixels.fill(1, numbers[i] - 1, numbers[i] - 1 + numbers[i + 1]);
   return pixels;
@@ -12,11 +12,11 @@ function decode(runs) {
 
 /** The borders of a mask as the d of an SVG path: closed lines between the pixels, each in one piece. */
 function outline(pixels) {
-  const salt = (x, y) => x >= 0 && y >= 0 && x < SIDE && y < SIDE && pixels[x * SIDE + y];
-  const side = SIDE + 1;
+  const salt = (x, y) => x >= 0 && y >= 0 && x < TILE && y < TILE && pixels[x * TILE + y];
+  const side = TILE + 1;
   const leaving = new Uint8Array(side * side); // of each corner: bits of the borders east, south, west, north of it
-  for (let x = 0; x < SIDE; x++) {
-    for (let y = 0; y < SIDE; y++) {
+  for (let x = 0; x < TILE; x++) {
+    for (let y = 0; y < TILE; y++) {
       if (!salt(x, y)) continue; // clockwise around each pixel of salt
       if (!salt(x, y - 1)) leaving[y * side + x] |= 1;
       if (!salt(x + 1, y)) leaving[y * side + x + 1] |= 2;
@@ -60,8 +60,8 @@ function node(name, text = "", className = "") {
   return made;
 }
 
-const webp = (base64) => svg("image", { href: `data:image/webp;base64,${base64}`, width: SIDE, height: SIDE });
-const picture = (...parts) => svg("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, "aria-hidden": "true" }, ...parts);
+const webp = (base64) => svg("image", { href: `data:image/webp;base64,${base64}`, width: TILE, height: TILE });
+const picture = (...parts) => svg("svg", { viewBox: `0 0 ${TILE} ${TILE}`, "aria-hidden": "true" }, ...parts);
 
 /** Lines to lay over a picture: the truth solid, the prediction dashed, each on a dark rim. */
 function outlines(truth, prediction) {
@@ -73,6 +73,6 @@ function outlines(truth, prediction) {
 }
 
 function maskPicture(runs) {
-  const rock = svg("rect", { class: "rock", width: SIDE, height: SIDE });
+  const rock = svg("rect", { class: "rock", width: TILE, height: TILE });
   return picture(rock, svg("path", { class: "mask", d: outline(decode(runs)) }));
 }

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.decision import masks_at
+from models.decision import tile_masks
 from models.evaluation.out_of_fold import OutOfFold, by_coverage, points_at, search
 from models.metrics import points
 
@@ -49,14 +49,14 @@ def test_search_leaves_what_its_curves_and_sheets_show():
     # 150 of 200 px: 0.75 passes five thresholds. At 0.5 and area 0: 1 + 0 + 0 + 0.5 of four tiles.
     assert found.grid.loc[0.5, 0] == pytest.approx(1.5 / 4)
     assert found.scores.tolist() == pytest.approx([1.0, 1.0, 0.0, found.scores[3]])
-    masks = masks_at(result.probabilities, found.threshold, found.min_area)
+    masks = tile_masks(result.probabilities, found.threshold, found.min_area)
     assert (points(result.truth, masks) / 10).tolist() == found.scores.tolist()
 
 
 def test_masks_smaller_than_the_least_area_are_emptied():
     probabilities = tiles((0, 30), (0, 31)).probabilities
-    assert masks_at(probabilities, 0.5, 31).sum(axis=(1, 2)).tolist() == [0, 31]
-    assert masks_at(probabilities, 0.3, 31).sum(axis=(1, 2)).tolist() == [35, 36]  # with the strip
+    assert tile_masks(probabilities, 0.5, 31).sum(axis=(1, 2)).tolist() == [0, 31]
+    assert tile_masks(probabilities, 0.3, 31).sum(axis=(1, 2)).tolist() == [35, 36]  # with the strip
 
 
 def test_one_fold_has_nothing_to_cross_fit():

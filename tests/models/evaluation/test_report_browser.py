@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.evaluation.report.page import KINDS, Report, write_report
+from models.evaluation.report.page import ERROR_KINDS, Report, write_report
 from tests.helpers import chromium
 from tests.models.evaluation.reports import HOSTILE, many, small
 
@@ -183,7 +183,7 @@ def test_3601_tiles_paint_at_once_and_stay_responsive(visit, tmp_path):
     page = visit(many(3601))
     size = (tmp_path / "report.html").stat().st_size
     assert 5e6 < size <= 25e6, "generated tiles must be about as hard to compress as real ones"
-    assert len(set(KINDS) & set(page.evaluate("data.kinds"))) == 4
+    assert len(set(ERROR_KINDS) & set(page.evaluate("data.kinds"))) == 4
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     ready = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")  # ms
     print(f"\n{size / 1e6:.1f} MB, first paint {paint:.0f} ms, gallery there after {ready:.0f} ms", end="")
