@@ -1,4 +1,9 @@
-"""The exceptions that mean "the user's input is wrong"."""
+"""The exceptions that mean "the user's input is wrong", and the one way from the system's own errors to them."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(Exception):
@@ -11,3 +16,22 @@ class InputError(Exception):
 
 class SharedError(InputError):
     """Wrong input that every rank of a ring has been told of: rank 0 says it, the others leave in silence."""
+
+
+@contextmanager
+def refusals(job: str, path: object, hint: str = "") -> Iterator[None]:
+    """Turn an OSError meanwhile into InputError "cannot <job> <path>: <the system's words>; <hint>".
+
+    with refusals("read", path):
+        content = path.read_bytes()
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot {job} {path}: {reason(error)}{hint and f'; {hint}'}") from None
+
+
+def reason(error: OSError) -> str:
+    """Say an error in the system's own words; HDF5 hides its number in a long message."""
+    hidden = re.search(r"errno = (\d+)", str(error))
+    return os.strerror(int(hidden[1])) if hidden else error.strerror or str(error)

@@ -1,19 +1,22 @@
-"""Writing files so that nobody ever sees half of one, and folders that only one process may write to."""
+"""Writing files so that nobody ever sees half of one, on file systems that can do less than others, too."""
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import re
 import shutil
-import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
-from common.errors import InputError
+from common.errors import InputError, reason, refusals
+
+# How a file system says that it lacks an operation (flushing a folder on CIFS, hard links on FAT, locks on some FUSE).
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}
+LONGEST = 200  # bytes of a name, to which what makes it temporary can still be added: systems allow 255, some 143
+ASIDE = ".old."  # begins the name of a file that is in the way while another is put in its place
 
 
 @contextmanager
@@ -25,7 +28,8 @@ def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
     a format by the ending. With `exclusive` a `path` that exists is kept: FileExistsError.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = _temporary(path)
+    before, placed = _state(path), False
     try:
         yield temporary
         for part in (*temporary.rglob("*"), temporary):
@@ -33,16 +37,35 @@ def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
         if exclusive:
             _rename_to_new(temporary, path)
         else:
-            os.replace(temporary, path)
+            _rename_over(temporary, path)
+        placed = True
         _flush(path.parent)
-    except FileExistsError:
-        raise
     except OSError as error:
-        rest = "what was there before is whole" if path.parent.is_dir() else f"there is no folder {path.parent}"
-        raise InputError(f"cannot write {path}: {_reason(error)}; {rest}") from None
+        if exclusive and isinstance(error, FileExistsError):
+            raise
+        if placed:
+            rest = "the new file is in its place, but may not outlast a power cut"
+        elif not path.parent.is_dir():
+            rest = f"there is no folder {path.parent}"
+        else:
+            rest = "what was there before is whole" if _state(path) == before else "look at what is there now"
+        raise InputError(f"cannot write {path}: {reason(error)}; {rest}") from None
     finally:
         with contextlib.suppress(OSError):  # of a folder that has vanished or become read-only
             _remove(temporary)
+
+
+def _temporary(path: Path) -> Path:
+    name = path.name if len(os.fsencode(path.name)) <= LONGEST else path.name[:20] + path.name[-20:]
+    return path.with_name(f".{os.getpid()}.{name}")
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What tells whether a file is still the same; None when there is none."""
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return None
 
 
 def _remove(path: Path) -> None:
@@ -54,12 +77,38 @@ def _remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until a file's content, or a folder's list of names, is on the disk, where the file system can say so."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # A folder may be written to and yet not be opened: its names are then flushed when the system likes to.
+        if error.errno not in UNSUPPORTED and not (path.is_dir() and error.errno == errno.EACCES):
+            raise
+
+
+def _rename_over(source: Path, target: Path) -> None:
+    """Rename in one step, or, where this file system renames over nothing, in two, and say so."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno not in {*UNSUPPORTED, errno.EEXIST, errno.EPERM} or not target.is_file():
+            raise
+        aside = target.with_name(f"{ASIDE}{target.name}")
+        os.rename(target, aside)
+        try:
+            os.rename(source, target)
+        except OSError:
+            os.rename(aside, target)
+            raise
+        aside.unlink()
+        warn_once(
+            f"{target.parent} is on a file system that cannot rename over a file: one replaced there while a run is "
+            f"killed may be left as {ASIDE}NAME, and is put back when its training goes on"
+        )
 
 
 def _rename_to_new(source: Path, target: Path) -> None:
@@ -69,19 +118,22 @@ def _rename_to_new(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # no hard links on this file system
-        if target.exists():
+        if os.path.lexists(target):
             raise FileExistsError(target) from None
         os.rename(source, target)
 
 
-def _reason(error: OSError) -> str:
-    """The system's words for an error; HDF5 hides them in a long message of its own."""
-    hidden = re.search(r"errno = (\d+)", str(error))
-    return os.strerror(int(hidden[1])) if hidden else error.strerror or str(error)
-
-
 def remove_temporaries(folder: str | Path, name: str = "") -> None:
-    """Remove what killed runs left of `replacing` in `folder`, where the file was to have a name that begins so."""
+    """Clear what killed runs left of `replacing` in `folder`, where the file was to have a name that begins so.
+
+    What was half-written goes; a file that was in the way, and is nowhere else, gets its name again.
+    """
+    for path in Path(folder).glob(f"{ASIDE}{name}*"):
+        place = path.with_name(path.name.removeprefix(ASIDE))
+        if os.path.lexists(place):
+            path.unlink()
+        else:
+            path.rename(place)
     for path in Path(folder).glob(f".*.{name}*"):
         if re.match(r"\.\d+\.", path.name):
             _remove(path)
@@ -90,53 +142,8 @@ def remove_temporaries(folder: str | Path, name: str = "") -> None:
 def remove_files(folder: Path, pattern: str) -> None:
     """Remove the files in `folder` whose names fit `pattern`, the last by name first; InputError when one stays."""
     for path in sorted(folder.glob(pattern), reverse=True):
-        try:
+        with refusals("remove", path, "remove it, then run this again"):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot remove {path}: {error.strerror}; remove it, then run this again") from None
-
-
-@contextmanager
-def held(folder: str | Path) -> Iterator[None]:
-    """Keep `folder` for this process: InputError when another one, here or on a machine that shares it, has it.
-
-    The lock is the system's own (flock) on the file `.lock`, which says who holds it, and ends with the process,
-    however that ends: a file that a killed one has left stops nobody.
-    """
-    path = make_folder(folder) / ".lock"
-    with _lock(path) as file:
-        try:
-            with contextlib.suppress(OSError):  # a full disk is no reason not to hold it
-                now = datetime.now()
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}\n".encode())
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _lock(path: Path) -> BinaryIO:
-    """Open and lock the file `path`, made if need be; InputError when somebody has it."""
-    while True:
-        try:
-            file = open(path, "a+b", buffering=0)  # noqa: SIM115, the caller's
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with file:
-                file.seek(0)
-                holder = file.read().decode(errors="replace").strip() or "another process"
-            raise InputError(
-                f"{path.parent} is in use by {holder}; wait until that ends, or let this run write elsewhere"
-            ) from None
-        except OSError:  # this file system has no locks
-            pass
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # removed by its holder since it was opened: another process may have made and locked a new one
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -153,9 +160,8 @@ def write_json(path: str | Path, value: object) -> None:
 def read_json(path: str | Path) -> dict:
     """Read a JSON object; InputError when it is missing or not one."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        with refusals("read", path):
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); delete it and make it again") from None
     if not isinstance(value, dict):
@@ -166,8 +172,16 @@ def read_json(path: str | Path) -> dict:
 def make_folder(path: str | Path) -> Path:
     """Create a folder and its parents; InputError when a file is in the way or it cannot be written."""
     path = Path(path)
-    try:
+    with refusals("create the folder", path, "choose another path"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create the folder {path}: {error.strerror}; choose another path") from None
     return path
+
+
+_warned: set[str] = set()
+
+
+def warn_once(text: str) -> None:
+    """Say on stderr what a user should know of a disk, once."""
+    if text not in _warned:
+        _warned.add(text)
+        print(f"warning: {text}", file=sys.stderr, flush=True)

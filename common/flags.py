@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.command import EXIT_INPUT, rank
-from common.errors import InputError
+from common.errors import InputError, refusals
 
 MAX_CONFIG = 1 << 20  # bytes
+PLACES = ("PATH", "FILE", "FOLDER")  # metavars of the flags that name a place, all of one type
 
 
 def flag(text: str) -> bool:
@@ -46,6 +47,19 @@ def auto_or(parse: Callable[[str], float]) -> Callable[[str], float | str]:
     return lambda text: text if text == "auto" else parse(text)
 
 
+def place(text: str) -> str:
+    """Parse a path as people type it: `~` and `~user` at its beginning are homes, since a shell expands none after `=`.
+
+    One that ends in `.` or `..` becomes the folder that it leads to, which has a name.
+    """
+    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text):
+        raise argparse.ArgumentTypeError(f"{text!a} is no name in UTF-8; rename it")  # TensorFlow knows no other
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise argparse.ArgumentTypeError(f"there is no home '{path.split('/')[0]}'; write ./{path} for that name here")
+    return os.path.realpath(path) if path.rstrip("/").rpartition("/")[2] in (".", "..") else path
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with one-line errors, no abbreviations, a suggestion for a misspelt flag, and `--config=FILE.yaml`."""
 
@@ -67,7 +81,7 @@ class Parser(argparse.ArgumentParser):
         self._add_flag(self._group, name, default, help)
 
     def option(self, name: str, default, help: str, **kwargs) -> None:
-        """Add a flag with a value; the help text names its default."""
+        """Add a flag with a value; the help text names its default. A metavar of PLACES makes it a path."""
         self._add_option(self._group, name, default, help, **kwargs)
 
     def parse_args(self, args=None, namespace=None):
@@ -88,6 +102,8 @@ class Parser(argparse.ArgumentParser):
 
     def _add_option(self, group, name, default, help, **kwargs):
         shown = f"{help} (default: {default})" if default not in (None, "") else help
+        if kwargs.get("metavar") in PLACES:
+            kwargs.setdefault("type", place)
         group.add_argument(f"--{name}", default=default, help=shown, **kwargs)
 
     def _parse(self, args, namespace):
@@ -103,23 +119,11 @@ class Parser(argparse.ArgumentParser):
 
     def _read_config(self, path: Path) -> dict:
         """The values of a YAML file, a mapping from flags' names, each judged as on the command line."""
-        import yaml  # only here: --help need not wait for it
+        import yaml
 
-        try:
-            if path.stat().st_size > MAX_CONFIG:
-                raise InputError(f"{path} is larger than a file of flags can be; name another with --config")
-            # Composed only, to nodes of text: no YAML type turns "no", "1e-3" or a tag into something else.
-            root = yaml.compose(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}; name another with --config") from None
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{path} is not YAML ({reason}); write a line 'epochs: 90' for each flag") from None
-        if not isinstance(root, yaml.MappingNode | None):
-            raise InputError(f"{path} holds no flags; write a line 'epochs: 90' for each")
         actions = {a.dest: a for a in self._actions if a.option_strings and a.dest not in ("help", "config")}
         values: dict = {}
-        for key, value in root.value if root else ():
+        for key, value in _compose(path):
             where = f"{path} line {key.start_mark.line + 1}"
             if not isinstance(key, yaml.ScalarNode) or key.value not in actions:
                 name = key.value if isinstance(key, yaml.ScalarNode) else "a list"
@@ -128,16 +132,38 @@ class Parser(argparse.ArgumentParser):
                 raise InputError(f"{where} has '{key.value}' a second time; keep one")
             if not isinstance(value, yaml.ScalarNode):
                 raise InputError(f"{where}: '{key.value}' has several values; give one")
-            if value.style is None and value.value in ("", "~", "null"):
-                values[key.value] = None
-                if self.get_default(key.value) is not None:
-                    raise InputError(f"{where}: '{key.value}' has no value; give one, or remove the line")
-                continue
-            try:
-                values[key.value] = self._get_values(actions[key.value], [value.value])
-            except argparse.ArgumentError as error:
-                raise InputError(f"{where}: {error}") from None
+            values[key.value] = self._read_value(actions[key.value], value, where)
         return values
+
+    def _read_value(self, action: argparse.Action, node, where: str):
+        """The value of a YAML scalar for a flag; None where there is nothing, and the flag need not have a value."""
+        if node.style is None and node.value in ("", "~", "null"):
+            if self.get_default(action.dest) is not None:
+                raise InputError(f"{where}: '{action.dest}' has no value; give one, or remove the line")
+            return None
+        try:
+            return self._get_values(action, [node.value])
+        except argparse.ArgumentError as error:
+            raise InputError(f"{where}: {error}") from None
+
+
+def _compose(path: Path) -> list:
+    """The pairs of nodes, of text, that a YAML file of flags is a mapping of."""
+    import yaml  # only here: --help need not wait for it
+
+    try:
+        with refusals("read", path, "name another with --config"):
+            if path.stat().st_size > MAX_CONFIG:
+                raise InputError(f"{path} is larger than a file of flags can be; name another with --config")
+            text = path.read_text(encoding="utf-8")
+        # Composed only: no YAML type turns "no", "1e-3" or a tag into something else.
+        root = yaml.compose(text, yaml.BaseLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is not YAML ({reason}); write a line 'epochs: 90' for each flag") from None
+    if not isinstance(root, yaml.MappingNode | None):
+        raise InputError(f"{path} holds no flags; write a line 'epochs: 90' for each")
+    return root.value if root else []
 
 
 def config_text(args: argparse.Namespace, script: str) -> str:

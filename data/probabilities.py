@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.errors import InputError
+from common.errors import InputError, refusals
 from common.files import replacing
 from data import png
 from data.rle import TILE
@@ -101,14 +101,14 @@ def _writing_folder(path: Path, ids: Sequence[str], replace: bool) -> Iterator[W
 
     if not replace:
         _refuse_existing(path)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as staging:
-            folder = Path(staging) / path.name  # one more: a temporary folder may be entered by its owner only
-            folder.mkdir()
-            yield write
-            if replace and path.is_dir():
-                path.rename(Path(staging) / "old")
-            _refuse_existing(path)
-            folder.rename(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; name another place") from None
+    with (
+        refusals("write", path, "name another place"),
+        tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as staging,
+    ):
+        folder = Path(staging) / path.name  # one more: a temporary folder may be entered by its owner only
+        folder.mkdir()
+        yield write
+        if replace and path.is_dir():
+            path.rename(Path(staging) / "old")
+        _refuse_existing(path)
+        folder.rename(path)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from common.command import run
-from common.errors import InputError
+from common.errors import InputError, refusals
 from common.files import make_folder
 from common.flags import Parser, number
 from data import png
@@ -177,7 +177,7 @@ def make_sample(path: str | Path, *, n_train: int = 400, n_test: int = 100, seed
         InputError: `path` holds such data already, or cannot be written.
     """
     path = Path(path)
-    try:
+    with refusals("write", path, "choose another --path"):
         for entry in ENTRIES:
             if (path / entry).exists():
                 raise InputError(f"{path / entry} exists; move it away or choose another --path")
@@ -194,8 +194,6 @@ def make_sample(path: str | Path, *, n_train: int = 400, n_test: int = 100, seed
             _write_csv(folder / "sample_submission.csv", "id,rle_mask", ids[n_train:], ["1 1"] * n_test)
             for entry in ENTRIES:
                 (folder / entry).rename(path / entry)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another --path") from None
 
 
 def _write_tiles(folder: Path, ids: list[str], images: np.ndarray, masks: np.ndarray | None = None) -> None:

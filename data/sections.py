@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.errors import InputError
+from common.errors import InputError, refusals
 from common.files import replacing
 from data import png
 from data.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
@@ -62,11 +62,11 @@ def load_section(path: str | Path) -> Section:
 def _open_npy(path: Path) -> np.ndarray:
     """Map an .npy of real numbers (H, W) to memory; it may be of gigabytes. Pickled objects are refused by numpy."""
     try:
-        check_is_file(path)
-        with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
+        with refusals("read", path), warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
+            check_is_file(path)
             values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except InputError:
+        raise
     except Exception as error:  # numpy has Python parse the header: any of its errors
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path} is no .npy, or is truncated ({reason}); get the file again") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import segyio
 
-from common.errors import InputError
+from common.errors import InputError, refusals
 from data.tiles import check_is_file
 
 ENDINGS = (".sgy", ".segy")
@@ -233,9 +233,8 @@ def put(file: int, content: bytes, at: int) -> None:
 def _plain(path: Path) -> Iterator[None]:
     """Say what the system or segyio has against a file in one line."""
     try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; get the file again") from None
+        with refusals("read", path, "get the file again"):
+            yield
     except (RuntimeError, IndexError, ValueError) as error:
         raise InputError(f"{path} cannot be read as SEG-Y ({error}); get the file again") from None
 

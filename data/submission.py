@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from common.errors import InputError
+from common.errors import InputError, refusals
 from common.files import make_folder, replacing
 from data.kaggle.find import unpack_test
 from data.tables import check_masks, read_csv
@@ -87,12 +87,11 @@ def reserved(folder: str | Path, name: str) -> Iterator[Path]:
 def _reserve(stem: Path) -> Path | None:
     """The hidden file that reserves `stem`, made just now; None when the name is reserved or used."""
     reservation = stem.with_name(f".{stem.name}")
-    try:
-        reservation.touch(exist_ok=False)
-    except FileExistsError:
-        return None
-    except OSError as error:
-        raise InputError(f"cannot write {stem}: {error.strerror}; choose another folder") from None
+    with refusals("write", stem, "choose another folder"):
+        try:
+            reservation.touch(exist_ok=False)
+        except FileExistsError:
+            return None
     if any(path.name.startswith(stem.name) for path in stem.parent.iterdir()):
         reservation.unlink()
         return None

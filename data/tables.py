@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from common.errors import InputError
+from common.errors import InputError, refusals
 from data import rle
 from data.tiles import TileSet, check_is_file, is_id
 
@@ -22,12 +22,11 @@ def read_csv(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
         InputError: unreadable or malformed file, another header, no row, or an empty, repeated or impossible id.
     """
     try:
-        check_is_file(path)
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        with refusals("read", path):
+            check_is_file(path)
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file, strict=True)
+                rows = [(reader.line_num, row) for row in reader if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a CSV of {','.join(columns)} ({error})") from None
     if not rows:

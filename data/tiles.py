@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import InputError
+from common.errors import InputError, refusals
 from common.progress import bar, counted
 from data import png
 from data.rle import TILE
@@ -47,10 +47,8 @@ def list_pngs(folder: str | Path) -> dict[str, Path]:
     InputError: no such folder, no PNG in it, a file that is not a PNG, or a name that cannot be an id.
     """
     folder = Path(folder)
-    try:
+    with refusals("read", f"the folder {folder}"):
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError as error:
-        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from None
     for name in names:
         if not name.endswith(".png"):
             raise InputError(f"{folder / name} is not a .png; rename it, or move it out of the folder of tiles")
@@ -142,10 +140,9 @@ def read_png(path: str | Path, side: int | None = None) -> tuple[np.ndarray, int
     """Read the PNG of a tile of `side` x `side` pixels, or of a section; returns what png.decode does."""
     limit = MAX_BYTES if side else MAX_SECTION_BYTES
     try:
-        if (length := check_is_file(path)) > limit:
-            raise InputError(f"{path} has {length} bytes; a {'tile' if side else 'section'} has at most {limit}")
-        return png.decode(Path(path).read_bytes(), side)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        with refusals("read", path):
+            if (length := check_is_file(path)) > limit:
+                raise InputError(f"{path} has {length} bytes; a {'tile' if side else 'section'} has at most {limit}")
+            return png.decode(Path(path).read_bytes(), side)
     except ValueError as error:
         raise InputError(f"{path} {error}") from None

@@ -6,7 +6,6 @@ goes on, leave the same bytes.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -18,8 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.errors import InputError
-from common.files import held, replacing
+from common.digests import digest
+from common.errors import InputError, refusals
+from common.files import replacing
+from common.locks import held
 from common.progress import bar
 from data import png
 from data.amplitudes import Stretch, describe_gray
@@ -169,10 +170,8 @@ class Unfinished:
             for name, path in (self.paths | ({"first": self.first} if self.first else {})).items():
                 files[name] = os.open(path, os.O_RDWR)
                 stack.callback(os.close, files[name])
-            try:
+            with refusals("write", self.folder, "the same command goes on"):
                 yield files
-            except OSError as error:
-                raise InputError(f"cannot write {self.folder}: {error.strerror}; the same command goes on") from None
 
     def _store_first(self, files: dict[str, int], line: Line, probabilities: np.ndarray, ensemble: Ensemble) -> int:
         """Keep what the first of two directions has found."""
@@ -222,7 +221,7 @@ def predict_survey(
 
     `stack` holds the hidden folder in `folder`, where it is written, for this run alone.
     """
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    name = digest(json.dumps(key, sort_keys=True))[:16]
     unfinished = Unfinished(folder / f".unfinished_{name}", walk, mask=mask)
     ring.on_chief(lambda: stack.enter_context(held(unfinished.folder)))
     ring.on_chief(lambda: unfinished.begin(f"BY {ensemble.name}, {'+'.join(walk.directions)}S"))

@@ -1,7 +1,6 @@
 """Weights with the recipe that made them. Numbers and JSON only, no pickle."""
 
 import contextlib
-import hashlib
 import io
 import os
 import platform
@@ -16,7 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.errors import InputError
+from common.digests import digest
+from common.errors import InputError, refusals
 from common.files import read_json, replacing, write_json
 from models.unet import make_model
 
@@ -56,7 +56,7 @@ def save_weights(paths: str | Path | Sequence[Path], model: keras.Model, recipe:
     """
     memory = _Memory()
     model.save_weights(memory)
-    recipe = recipe | {"sha256": hashlib.sha256(memory.getbuffer()).hexdigest()}
+    recipe = recipe | {"sha256": digest(memory.getbuffer())}
     first, *others = [Path(paths)] if isinstance(paths, str | Path) else paths
     _write(first, lambda temporary: temporary.write_bytes(memory.getbuffer()), recipe)
     for path in others:
@@ -120,12 +120,10 @@ def _read(path: Path) -> tuple[dict, bytes]:
     recipe: dict = {}
     while recipe != again:  # a training that has just written others
         recipe = again
-        try:
+        with refusals("read", path):
             content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from None
         again = read_json(recipe_path(path))
-    found = hashlib.sha256(content).hexdigest()
+    found = digest(content)
     before = recipe.get("replaces")
     if isinstance(before, dict) and found == before.get("sha256"):
         recipe = before  # the run that was to replace these weights was killed before it had
@@ -156,7 +154,7 @@ def versions() -> dict[str, str]:
     sources = sorted([*(path for name in packages for path in root.glob(f"{name}/**/*.py")), root / "tgs_train.py"])
     return {
         "commit": git,
-        "code": hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16],
+        "code": digest(*sources)[:16],
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

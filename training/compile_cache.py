@@ -1,6 +1,5 @@
 """What XLA compiles, kept for later runs: TensorFlow's own cache, which trusts its files, behind lock and checksums."""
 
-import hashlib
 import os
 import platform
 import re
@@ -10,8 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from common.command import rank
+from common.digests import digest
 from common.errors import InputError
-from common.files import held, make_folder, read_json, write_json
+from common.files import make_folder, read_json, write_json
+from common.locks import held
 
 CHECKSUMS = "checksums.json"
 
@@ -42,14 +43,14 @@ def compile_cache(folder: str | Path | None) -> Iterator[None]:
         with suppress(InputError):  # none yet, or not whole
             sums = read_json(place / CHECKSUMS)
         for path in place.glob("*.pb"):
-            if sums.get(path.name) != _sha256(path):
+            if sums.get(path.name) != digest(path):
                 path.unlink()
         flags = os.environ.get("TF_XLA_FLAGS", "")
         os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={place}".strip()
         try:
             yield
         finally:
-            write_json(place / CHECKSUMS, {path.name: _sha256(path) for path in place.glob("*.pb")})
+            write_json(place / CHECKSUMS, {path.name: digest(path) for path in place.glob("*.pb")})
 
 
 def _device() -> str:
@@ -57,7 +58,3 @@ def _device() -> str:
     gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     model = re.search(r"Model:\s*(.+)", gpus[0].read_text()) if gpus else None
     return re.sub(r"[^\w.-]+", "-", f"tensorflow-{version('tensorflow')}_{model[1] if model else platform.node()}")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

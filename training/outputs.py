@@ -8,7 +8,8 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from common.files import held, remove_files, remove_temporaries, write_text
+from common.files import remove_files, remove_temporaries, write_text
+from common.locks import held
 from models.weights import ENDING, load_recipe, save_weights
 from training.curves import draw_history
 from training.learner import Epoch

@@ -5,13 +5,13 @@ sure, fine-tuning on the labelled tiles, in rounds. Fold by fold: a fold's label
 have never seen its validation tiles, nor has any teacher of theirs. So its validation score stays honest.
 """
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from common.digests import digest
 from common.errors import InputError, SharedError
 from common.progress import bar
 from common.ring.base import Ring
@@ -158,8 +158,8 @@ class Teachers:
         Raises:
             InputError: no tiles, labelled ones among them, other ones than in `note`, or none of enough confidence.
         """
-        ids, images, digest = self._unlabelled
-        if note.get("unlabelled", digest) != digest:
+        ids, images, content = self._unlabelled
+        if note.get("unlabelled", content) != content:
             raise SharedError(
                 f"{self._unlabelled_path} holds other tiles than when {fold.name} was begun; "
                 "restore them, or start anew with --resume=False"
@@ -182,12 +182,12 @@ class Teachers:
                 f"{sure.max():.4f}; lower it, or train the teacher longer"
             )
         packed = packed[kept]
-        labels = hashlib.sha256(" ".join(ids[k] for k in kept).encode() + packed.data).hexdigest()[:16]
+        labels = digest(" ".join(ids[k] for k in kept), packed)[:16]
         self._ring.check_same({"pseudo-labels": labels})
         masks = np.unpackbits(packed, axis=1, count=TILE * TILE).reshape(-1, TILE, TILE)
         tiles = TileSet([ids[k] for k in kept], images[kept], masks)
         salt = int(masks.any(axis=(1, 2)).sum())
-        known = {"unlabelled": digest, "labels": labels, "of": len(ids), "kept": len(kept), "with_salt": salt}
+        known = {"unlabelled": content, "labels": labels, "of": len(ids), "kept": len(kept), "with_salt": salt}
         return tiles, note | known
 
     @cached_property
@@ -204,9 +204,9 @@ class Teachers:
 
         self._ring.on_chief(lambda: len(find()))  # what is packed is unpacked, by one of them
         ids, images = self._ring.on_all(read)
-        digest = hashlib.sha256(" ".join(ids).encode() + images.data).hexdigest()[:16]
-        self._ring.check_same({"content of unlabelled tiles": digest})
-        return ids, images, digest
+        content = digest(" ".join(ids), images)[:16]
+        self._ring.check_same({"content of unlabelled tiles": content})
+        return ids, images, content
 
     def _predict(self, predictor: Predictor, images: np.ndarray, on_batch) -> tuple[np.ndarray, np.ndarray]:
         """Labels as packed bits uint8 (N, 1276), and confidence (N,), of tiles (N, 101, 101)."""

@@ -6,13 +6,12 @@ that stayed does just what one does that has come. Since the first rank of the n
 before, `--weights_path` must lie where every machine sees it.
 """
 
-import fcntl
 import os
-import tempfile
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from common.locks import take_first_free
 from common.ring.base import Ring, T
 from common.ring.horovod import HorovodRing, import_horovod
 
@@ -67,26 +66,9 @@ class ElasticRing(HorovodRing):
         """Take a GPU that no other process of this machine has, or a share of the cores."""
         # horovodrun gives up a host of which one process has died, so each process is its own "host" and the first
         # on it: local ranks say nothing here.
-        self.local_rank = _first_free("tgs-gpu", len(tf.config.list_physical_devices("GPU")))
+        self.local_rank = take_first_free("tgs-gpu", len(tf.config.list_physical_devices("GPU")))
         self.local_size = self.size
         super().claim_device()
 
     def _broken(self) -> Exception:
         return self._failures[-1]("a rank is gone")
-
-
-_kept = []  # locks last as long as the process, and end with it
-
-
-def _first_free(name: str, count: int) -> int:
-    """Number below `count` that no other process of this user has, 0 when all are taken."""
-    for k in range(count):
-        file = open(os.path.join(tempfile.gettempdir(), f"{name}-{os.getuid()}-{k}.lock"), "w")  # noqa: SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            continue
-        _kept.append(file)
-        return k
-    return 0

@@ -1,12 +1,12 @@
 """Reading a fold back, checked against the split that it is of."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from common.digests import digest
 from common.errors import InputError
 from data.folds.tree import FOLD_COLUMNS, KINDS
 from data.tables import read_csv
@@ -26,12 +26,8 @@ class Fold:
     @property
     def digest(self) -> str:
         """Sixteen hex digits that name the content of all tiles, in their order."""
-        content = hashlib.sha256()
-        for part in (self.train, self.val):
-            content.update(" ".join(part.ids).encode())
-            content.update(part.images)
-            content.update(part.masks)
-        return content.hexdigest()[:16]
+        splits = (self.train, self.val)
+        return digest(*(part for tiles in splits for part in (" ".join(tiles.ids), tiles.images, tiles.masks)))[:16]
 
 
 def list_folds(data_path: str | Path) -> list[Path]:
@@ -92,4 +88,4 @@ def read_folds_csv(folds_path: str | Path) -> pd.DataFrame:
 def fingerprint(table: pd.DataFrame) -> str:
     """Sixteen hex digits that name a split: which id validates in which fold."""
     pairs = sorted(f"{name} {fold}\n" for name, fold in zip(table["id"], table["fold"], strict=True))
-    return hashlib.sha256("".join(pairs).encode()).hexdigest()[:16]
+    return digest(*pairs)[:16]

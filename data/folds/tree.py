@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import InputError
-from common.files import held, replacing
+from common.files import replacing
+from common.locks import held
 
 FOLD_COLUMNS = ("id", "fold", "coverage", "coverage_class", "depth", "group")
 PARTS = ("train", "val")

@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from common.errors import InputError
+from common.errors import InputError, refusals
 from common.files import make_folder
 from common.progress import bar, counted
 from data.tiles import is_id
@@ -34,14 +34,14 @@ def unpack(sources: list[Path], target: Path, *, labelled: bool = True) -> Path:
     What is there already is compared and kept; it may hold more than the zips.
     """
     home = next(folder for folder in (target, *target.parents) if folder.is_dir())  # the disk to stage on
-    try:
-        with tempfile.TemporaryDirectory(prefix=".unpack-", dir=home) as staging:
-            parts = _stage(sources, Path(staging), target, labelled)
-            make_folder(target)
-            for part in parts:
-                Path(staging, part).rename(target / part)
-    except OSError as error:
-        raise InputError(f"cannot unpack into {target}: {error.strerror or error}") from None
+    with (
+        refusals("unpack into", target),
+        tempfile.TemporaryDirectory(prefix=".unpack-", dir=home) as staging,
+    ):
+        parts = _stage(sources, Path(staging), target, labelled)
+        make_folder(target)
+        for part in parts:
+            Path(staging, part).rename(target / part)
     names = ", ".join(str(source) for source in sources)
     print(f"unpacked {names} into {target}/" if parts else f"{target}/ holds all of {names} already")
     return target
@@ -75,7 +75,7 @@ def _unpack_zip(source: Path, name: str, staging: Path, target: Path, depth: int
         how many tiles the zip holds.
     """
     try:
-        with zipfile.ZipFile(source) as archive:
+        with refusals("unpack", name), zipfile.ZipFile(source) as archive:
             members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             _check_members(name, members)
             part = "test" if source.stem.startswith("test") else "train"
@@ -98,8 +98,6 @@ def _unpack_zip(source: Path, name: str, staging: Path, target: Path, depth: int
             return tiles
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:  # Runtime: encrypted, unknown
         raise InputError(f"{name} cannot be unpacked ({error}); get the zip again") from None
-    except OSError as error:
-        raise InputError(f"cannot unpack {name}: {error.strerror or error}") from None
 
 
 def _path(member: zipfile.ZipInfo) -> PurePosixPath:

@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 from common.errors import InputError
-from common.files import held
+from common.locks import held
 from data.submission import reserved, write_submission
 
 
 def hold(folder: Path) -> tuple[int, bool]:
     """Take the folder again and again; returns how often it did, and whether it always had it for itself."""
     mine, taken, alone = folder / f"{os.getpid()}.mine", 0, True
-    for _ in range(2000):
+    for _ in range(500):
         try:
             with held(folder):
                 mine.touch()

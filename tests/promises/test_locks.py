@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import tgs_train
-from common.files import held, read_json, remove_files, remove_temporaries, replacing, write_json, write_text
+from common.files import read_json, remove_files, remove_temporaries, replacing, write_json, write_text
+from common.locks import held
 from data.submission import validate_submission
 from models import make_model
 from models import weights as checkpoints
@@ -159,7 +160,7 @@ def test_a_folder_is_held_once_and_says_by_whom(tmp_path):
 
 
 def test_a_lock_ends_with_its_process_however_that_ends(tmp_path):
-    program = "import sys, time\nfrom common.files import held\nwith held(sys.argv[1]):\n    print('x', flush=True)\n"
+    program = "import sys, time\nfrom common.locks import held\nwith held(sys.argv[1]):\n    print('x', flush=True)\n"
     line = [sys.executable, "-c", program + "    time.sleep(60)", str(tmp_path)]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from common.files import held
+from common.locks import held
 from tests.helpers.commands import run_script
 
 FLAGS = ("--model=tiny", "--target_size=32", "--batch_size=8", "--epochs=1", "--xla=True", "--resume=False")

@@ -6,7 +6,6 @@ WebP, in the best quality at which the file stays small enough.
 """
 
 import base64
-import hashlib
 import json
 import re
 from bisect import bisect_left
@@ -21,7 +20,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from common.errors import InputError
+from common.digests import digest
+from common.errors import refusals
 from common.files import replacing
 from data import rle
 from models.metrics import points
@@ -119,7 +119,7 @@ def _page(report: Report) -> str:
 
 
 def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    return f"sha256-{base64.b64encode(bytes.fromhex(digest(text))).decode()}"
 
 
 def _script(value: object) -> str:
@@ -169,10 +169,8 @@ def _cell(value: object) -> str:
 
 
 def _figure(caption: str, figure: Path | bytes) -> str:
-    try:
+    with refusals("read", figure, "draw it again, or leave it out"):
         content = figure if isinstance(figure, bytes) else Path(figure).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {figure}: {error.strerror}; draw it again, or leave it out") from None
     text = escape(caption)
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
