@@ -198,7 +198,7 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
     from common.files import write_text
     from data.probabilities import write_section
     from data.rle import TILE
-    from data.sections import read_section, write_pictures
+    from data.sections import load_section, write_pictures
     from data.submission import reserved
     from models.decision import salt_mask
     from models.windows import count_windows, predict_section
@@ -207,29 +207,32 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
         raise InputError("--report shows tiles; leave it out: a section gets a picture of its own")
     files = weights_files(args)
     for path in paths:  # all of them, before the first takes its minutes
-        read_section(path)
+        load_section(path)
     ensemble = load(args, files)
     tile, overlap = args.tile or TILE, args.overlap
     written = []
     for path in paths:
-        section = read_section(path)
+        section = load_section(path)
+        for remark in section.remarks:
+            print(f"{path}: {remark}")
         with reserved(args.submission_path, f"section_{path.stem}_{ensemble.name}") as stem:
-            with bar(path.name, count_windows(section.shape, tile, overlap), "window") as shown:
+            with bar(path.name, count_windows(section.gray.shape, tile, overlap), "window") as shown:
                 probabilities = predict_section(
-                    section,
+                    section.gray,
                     ensemble.predictor,
                     tile=tile,
                     overlap=overlap,
                     batch_size=args.batch_size,
                     on_done=shown.update,
                 )
+            probabilities[section.nothing] = 0
             mask = salt_mask(probabilities, ensemble.threshold, ensemble.min_area)
-            endings = [*write_pictures(stem, section, mask), ".yaml"]
+            endings = [*write_pictures(stem, section.gray, mask), ".yaml"]
             write_text(f"{stem}.yaml", config_text(args, SCRIPT))
             if args.probabilities:
                 endings.append(f"_probabilities.{args.probabilities}")
                 write_section(f"{stem}{endings[-1]}", probabilities)
-        height, width = section.shape
+        height, width = mask.shape
         print(f"{path}: {width} x {height} px, {mask.mean():.1%} salt, {ensemble}")
         print(wrote(stem, endings))
         written.append(Path(f"{stem}_mask.png"))

@@ -92,15 +92,17 @@ def find_fills(traces: np.ndarray, step: int = 1) -> tuple[float, ...]:
     rest = traces[::step].astype(np.float64).ravel()
     rest = rest[np.abs(rest) < HUGE]
     fills: list[float] = []
-    for at_end, beyond in ((np.min, np.greater), (np.max, np.less)):
-        while rest.size:
-            value = at_end(rest)
-            others = rest[beyond(rest, value)]
-            if not _is_far(value, others):
-                break
+    ends = [(np.min, np.greater), (np.max, np.less)]
+    while ends and rest.size:
+        at_end, beyond = ends[0]
+        value = at_end(rest)
+        others = rest[beyond(rest, value)]
+        if _is_far(value, others):
             if rest.size - others.size > 1:  # else a spike, which may hide a fill value behind it
                 fills.append(float(value))
-            rest = others
+            rest, ends = others, [(np.max, np.less), (np.min, np.greater)]  # what was hidden by it may show now
+        else:
+            ends = ends[1:]
     spread = _spread(rest)
     fills += [known for known in KNOWN if known not in fills and _breaks_off(traces, known, spread)]
     return tuple(fills)

@@ -1,4 +1,4 @@
-"""Seismic sections of any size: reading them, and predicting them by overlapping windows, blended without seams."""
+"""Seismic sections of any size: found, read with what in them means nothing, and pictures of what was predicted."""
 
 import warnings
 from dataclasses import dataclass
@@ -11,8 +11,11 @@ from common.errors import InputError, refusals
 from common.files import replacing
 from data import png
 from data.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
+from data.orientation import looks_turned
 from data.rle import TILE
 from data.tiles import check_is_file, read_png
+
+ENDINGS = (".png", ".npy")
 
 # ---- reading -----------------------------------------------------------------------------------------------
 
@@ -55,7 +58,8 @@ def load_section(path: str | Path) -> Section:
     else:
         stretch = Stretch.fit(values)
         (gray, nothing), fills = stretch.gray(values), stretch.fills
-    remarks = describe_nothing(nothing, fills), describe_gray(gray, nothing)
+    turned = looks_turned(gray) and "looks turned on its side: rows must be time or depth; save it transposed if so"
+    remarks = describe_nothing(nothing, fills), describe_gray(gray, nothing), turned
     return Section(gray, nothing, tuple(filter(None, remarks)))
 
 
@@ -85,24 +89,27 @@ def _open_npy(path: Path) -> np.ndarray:
 
 
 def find_sections(data_path: str | Path, *, folder: bool) -> list[Path]:
-    """The sections that `data_path` names: a file that is not one tile, or with `folder` every .png and .npy in it.
+    """Find the sections that `data_path` names: a file that is not one tile, or with `folder` all those in a folder.
+
+    Files in the folder that are no sections are passed over, which is said.
 
     Raises:
         InputError: with `folder`, there is none.
     """
     root = Path(data_path)
     if root.is_file():
-        alone = folder or root.suffix.lower() != ".png" or read_section(root).shape != (TILE, TILE)
+        alone = folder or root.suffix.lower() != ".png" or read_png(root)[0].shape != (TILE, TILE)
         return [root] if alone else []
     if not folder:
         return []
-    found = sorted(path for path in root.glob("*") if path.suffix.lower() in (".png", ".npy"))
+    files = sorted(path for path in root.glob("*") if not path.name.startswith("."))
+    found = [path for path in files if path.suffix.lower() in ENDINGS]
     if not found:
         raise InputError(f"no .png and no .npy in {root}; name a section, or a folder of sections, with --data_path")
+    if others := [path.name for path in files if path not in found]:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        print(f"passed over in {root}: {', '.join(others[:5])}{more}; only .png and .npy are read in a folder")
     return found
-
-
-# ---- predicting --------------------------------------------------------------------------------------------
 
 
 # ---- what comes of it --------------------------------------------------------------------------------------

@@ -104,13 +104,36 @@ def test_a_section_of_tiles_side_by_side_has_their_masks(work, submission):
     assert ((blended > 0) != (whole > 0)).any()
 
 
+def test_samples_that_mean_nothing_are_said_and_masked_and_the_rest_is_predicted_as_ever(work, submission):
+    names = list(submission)[:6]
+    images = [cv2.imread(str(work / f"tgs/test/images/{name}.png"), 0) for name in names]
+    whole = np.vstack([np.hstack(images[:3]), np.hstack(images[3:])]).astype("f4") * 7 - 800
+    found, holed = {}, whole.copy()
+    holed[:, 50], holed[150:, 290:] = 1e30, np.nan
+    for name, section in (("whole", whole), ("holed", holed)):
+        np.save(work / f"{name}.npy", section)
+        done = run_here(tgs_predict.main, *ENSEMBLE, f"--data_path={name}.npy", "--overlap=0", cwd=work)
+        assert done.returncode == 0, done.stderr
+        stem = re.search(r"^wrote (\S+){", done.stdout, re.M)[1]
+        found[name] = cv2.imread(str(work / f"{stem}_mask.png"), -1) > 0
+        said = "holed.npy: 1.43% of it means nothing (1 of 303 traces, the value 1e+30) and is masked as no salt\n"
+        assert (said in done.stdout) == (name == "holed")
+    assert found["whole"][:, 50].any()
+    assert not found["holed"][np.isnan(holed) | (holed == 1e30)].any()
+    union = found["whole"] | found["holed"]
+    assert (found["whole"] & found["holed"]).sum() / union.sum() > 0.8
+
+
 @pytest.mark.slow
 def test_a_folder_of_sections(work):
     (work / "lines").mkdir()
+    for other in ("b.sgy", "c.tif", ".hidden"):
+        (work / "lines" / other).touch()
     for name, side in (("a", 101), ("b", 64), ("c", 150)):
         cv2.imwrite(str(work / f"lines/{name}.png"), np.full((side, 2 * side), 90, np.uint8))
     done = run_here(tgs_predict.main, *ENSEMBLE, "--data_path=lines", "--tile=80", cwd=work)
     assert done.returncode == 0, done.stderr
+    assert "passed over in lines: b.sgy, c.tif; only .png and .npy are read in a folder\n" in done.stdout
     assert re.findall(r"^lines/(\S+): (\S+) x (\S+) px", done.stdout, re.M) == [
         ("a.png", "202", "101"),
         ("b.png", "128", "64"),
