@@ -311,7 +311,8 @@ def test_table_of_flags_is_up_to_date():
 
 
 def test_messages_are_those_of_the_code():
-    sources = [path for folder in ("data", "models", ".") for path in (ROOT / folder).glob("*.py")]
+    packages = ("common", "data", "models", "training")
+    sources = [*ROOT.glob("*.py"), *(path for folder in packages for path in (ROOT / folder).rglob("*.py"))]
     code = "".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in sources)
     table = read("docs/troubleshooting.md").partition("## By message")[2].partition("\n## ")[0]
     messages = [text for row in re.findall(r"^\| (`.+?`) \|", table, re.M) for text in re.findall(r"`(.+?)`", row)]
