@@ -1,13 +1,12 @@
-"""What all figures share: colours and lines readable in black and white, and writing them as PNG."""
+"""What all figures share: colours and lines readable in black and white, how they are drawn and written as PNG."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import matplotlib
 import numpy as np
-
-matplotlib.use("agg")  # no display needed
-
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -20,9 +19,17 @@ STYLES = ("-", "--", "-.", ":")
 RING = {"markersize": 9, "fillstyle": "none", "markeredgewidth": 1.8}
 
 
+@contextmanager
+def default_style() -> Iterator[None]:
+    """Draw meanwhile as Matplotlib does by itself, whatever a matplotlibrc or a notebook has set. Decorates, too."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, by OpenCV: several times as fast as Matplotlib, which every epoch waits for."""
-    canvas = FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)  # no display needed
     canvas.draw()
     pixels = cv2.cvtColor(np.asarray(canvas.buffer_rgba()), cv2.COLOR_RGBA2BGR)
     with replacing(path) as temporary:

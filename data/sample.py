@@ -225,12 +225,12 @@ def sample_sheet(data_path: str | Path, out_png: str | Path, rows: int = 3, colu
 def main(argv: list[str] | None = None) -> Path:
     """Command line: write the sample data, or a survey, and say where; returns the folder, or the survey's path."""
     parser = Parser(description=__doc__)
-    parser.option("path", "data/tgs", "folder to write to", type=Path)
+    parser.option("path", "data/tgs", "folder to write to", metavar="PATH")
     parser.option("n_train", 400, "labelled tiles", type=number(int, 1, 100_000))
     parser.option("n_test", 100, "tiles without masks", type=number(int, 1, 100_000))
     parser.option("seed", 1, "the same seed gives the same bytes", type=number(int, 0))
-    parser.option("sheet", None, "also draw a contact sheet, salt outlined, to this PNG", type=Path)
-    parser.option("survey", None, "write a SEG-Y volume and its mask instead, to this file", type=Path, metavar="FILE")
+    parser.option("sheet", None, "also draw a contact sheet, salt outlined, to this PNG", metavar="FILE")
+    parser.option("survey", None, "write a SEG-Y volume and its mask instead, to this file", metavar="FILE")
     size = "its inlines, crosslines and samples"
     parser.option("survey_size", "x".join(map(str, SIZE)), size, type=survey_size, metavar="LxMxN")
     args = parser.parse_args(argv)
@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> Path:
         sample_sheet(args.path, args.sheet)
         print(f"drew {args.sheet}")
     print(f"next: python tgs_preprocess.py --data_path={args.path}")
-    return args.path
+    return Path(args.path)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from common.figures import ACCENT, RING, THIN, save_figure
+from common.figures import ACCENT, RING, THIN, default_style, save_figure
 
 
+@default_style()
 def draw_history(path: str | Path, history: pd.DataFrame) -> None:
     """Draw loss, score and learning rate over the epochs from the columns of history.csv; a row or more.
 

@@ -10,12 +10,15 @@ import tensorflow as tf
 
 from common.files import remove_files, remove_temporaries, write_text
 from common.locks import held
+from common.streams import log_to
 from models.weights import ENDING, load_recipe, save_weights
 from training.curves import draw_history
 from training.learner import Epoch
 from training.logs import Logs
 from training.state import Progress, TrainingState
 from training.validation import Validation
+
+MESSAGES = "messages.log"  # what could not be said: the terminal is gone, or its disk full
 
 
 class Outputs:
@@ -42,6 +45,7 @@ class Outputs:
             stack.enter_context(held(folder))
             remove_temporaries(folder)
         remove_temporaries(self._folder, f"{self._fold}_")
+        log_to(self._logs.folder / MESSAGES)
 
     def resume(self, fresh: Progress) -> Progress:
         """Restore the variables and their progress from the state on disk; `fresh` where there is none."""

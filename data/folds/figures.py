@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.figures import FAINT, save_figure
+from common.figures import FAINT, default_style, save_figure
 from data.sheets import draw_tiles
 from data.tiles import TileSet
 
@@ -27,6 +27,7 @@ def evenness(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+@default_style()
 def draw_folds(path: str | Path, table: pd.DataFrame) -> None:
     """Draw how coverage and depth are distributed over all tiles, a bar a class, and in every fold, a dash in the bar.
 

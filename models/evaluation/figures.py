@@ -6,16 +6,12 @@ Readable in black and white: lines differ in style, and marks carry their values
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")  # no display needed
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.figures import ACCENT, FAINT, RING, STYLES, save_figure
+from common.figures import ACCENT, FAINT, RING, STYLES, default_style, save_figure
 
 # ---- folds -------------------------------------------------------------------------------------------------------
 
@@ -23,6 +19,7 @@ from common.figures import ACCENT, FAINT, RING, STYLES, save_figure
 # ---- training ----------------------------------------------------------------------------------------------------
 
 
+@default_style()
 def draw_folds_history(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None:
     """Draw loss and score on the validation tiles over the epochs, a line a fold: fold's name -> as history.csv."""
     figure = Figure(figsize=(14, 4.4), dpi=110, layout="constrained")
@@ -45,6 +42,7 @@ def draw_folds_history(path: str | Path, histories: Mapping[str, pd.DataFrame]) 
 # ---- out of fold -------------------------------------------------------------------------------------------------
 
 
+@default_style()
 def draw_out_of_fold(path: str | Path, grid: pd.DataFrame, coverage: pd.DataFrame) -> None:
     """Draw the score against threshold and against minimum area, both through the best pair, and by coverage class.
 
