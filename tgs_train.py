@@ -23,6 +23,7 @@ from common.command import rank, run
 from common.errors import SharedError
 from common.flags import Parser, config_text, number
 from common.progress import bar, duration
+from common.surroundings import shared_settings
 from training.compile_cache import compile_cache
 
 LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
@@ -114,7 +115,7 @@ def train(args, ring) -> list[dict]:
     facts = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
     facts |= {name: value for name, value in versions().items() if name != "commit"}  # the code itself says more
     facts["flag --pretrain_epochs"] = shape["pretrain_epochs"]  # whether there is a teacher, too
-    ring.check_same(facts | {"folds": [fold.name for fold in folds]})
+    ring.check_same(facts | shared_settings() | {"folds": [fold.name for fold in folds]})
     places = {"folder": args.teacher, "unlabelled_path": args.unlabelled_path}
     teachers = Teachers(**places, epochs=shape["pretrain_epochs"], confidence=args.confidence, ring=ring, xla=args.xla)
     # One learner for all folds of as many steps: each of its own would trace and compile anew.
