@@ -1,7 +1,7 @@
 # `make` lists what there is. Needs Python 3.11 to 3.13 with venv; Horovod also g++. Nothing here needs root.
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: help env imagenet dev browser compiler horovod demo test test-all bench peer lint docs clean
+.PHONY: help env imagenet dev browser compiler horovod ready demo test test-all bench peer lint docs clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -54,6 +54,9 @@ compiler: # asked for first: the lack of it must not show after minutes of downl
 horovod: compiler env ## Horovod, for rings of processes: 4 minutes; GPU=1 with NCCL
 	@PYTHON=$(PYTHON) $(if $(GPU),HVD_GPU=1) ./install_horovod.sh && touch $(VENV)/horovod
 
+ready: compiler dev # what tests need; Horovod is compiled while Chromium is fetched, not while pip installs
+	@$(MAKE) -s horovod & compiled=$$!; $(MAKE) -s browser; found=$$?; wait $$compiled && exit $$found
+
 demo: env ## from nothing to a submission: sample data if data/tgs is empty, folds, a short training, prediction
 	@[ "$$(ls data/tgs 2>/dev/null)" ] || (set -x; $(PYTHON) -m data.sample --path=data/tgs)
 	$(PYTHON) tgs_preprocess.py --fold=5
@@ -70,11 +73,11 @@ demo: env ## from nothing to a submission: sample data if data/tgs is empty, fol
 	@echo "logs         logs/tiny/: history.csv; $(VENV)/bin/tensorboard --logdir=logs"
 	@echo "submission   $$(ls -t submission/*.csv | head -1)"
 
-test: compiler dev browser horovod lint ## every test but the slow ones, after environment, Horovod and lint
-	$(PYTHON) -m pytest $(ARGS)
+test: ready lint ## every test but the slow ones, in two processes, after environment, Horovod and lint
+	$(PYTHON) -m pytest -n 2 $(ARGS)
 
-test-all: compiler dev browser horovod lint ## the slow ones too
-	$(PYTHON) -m pytest -m "" $(ARGS)
+test-all: ready lint ## the slow ones too
+	$(PYTHON) -m pytest -n 2 -m "" $(ARGS)
 
 bench: env ## speed beside the peer's: 10 minutes on two cores, at first 5.5 GB of PyTorch too; GPU=1 on a GPU
 	@$(MAKE) -s peer VENV=benchmarks/.venv

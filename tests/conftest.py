@@ -1,36 +1,70 @@
-"""Data that many tests share; made once a session, never changed by a test."""
+"""Data and weights that many tests share: made once a run, by the first worker that asks, never changed by a test."""
 
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from data.sample import make_sample
 from tests.helpers.commands import run_script
+from tests.helpers.training import TINY
 
 # Property tests: a busy machine is no failure, and every run tries the same cases.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+LONG_FIRST = ("promises", "scripts", "common")  # what takes longest begins, so that both workers end together
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take longest first."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.nodeid.split("/")[1]
+        return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """once(name, make): the folder `name` of this run, which `make(folder)` fills for whichever worker is first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def sample(once) -> Path:
     """A generated data set of 60 labelled and 12 test tiles in Kaggle's layout."""
-    path = tmp_path_factory.mktemp("data") / "tgs"
-    make_sample(path, n_train=60, n_test=12, seed=3)
-    return path
+    return once("data", lambda path: make_sample(path / "tgs", n_train=60, n_test=12, seed=3)) / "tgs"
 
 
 @pytest.fixture(scope="session")
-def folds(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three folds of `sample`, written by tgs_preprocess.py."""
-    cwd = tmp_path_factory.mktemp("preprocessed")
-    done = run_script("tgs_preprocess.py", f"--data_path={sample}", "--fold=3", cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return cwd / "folds"
+def folds(once, sample: Path) -> Path:
+    """Three folds of `sample`, written by tgs_preprocess.py; to change them, copy them with what they link to."""
+
+    def split(path: Path) -> None:
+        done = run_script("tgs_preprocess.py", f"--data_path={sample}", "--fold=3", cwd=path)
+        assert done.returncode == 0, done.stderr
+
+    return once("preprocessed", split) / "folds"
 
 
 @pytest.fixture(scope="session")
@@ -42,17 +76,19 @@ def devices_listed() -> None:
 
 
 @pytest.fixture(scope="session")
-def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_data(once) -> Path:
     """The competition's labelled tiles, unpacked: train/images, train/masks, train.csv and depths.csv."""
     source = Path(os.environ.get("TGS_DATA", ""))
     if not (os.environ.get("TGS_DATA") and (source / "train.zip").is_file()):
         pytest.skip("TGS_DATA names no folder with the competition's train.zip")
-    path = tmp_path_factory.mktemp("real")
-    with zipfile.ZipFile(source / "train.zip") as archive:
-        archive.extractall(path / "train")
-    for name in ("train.csv", "depths.csv"):
-        shutil.copyfile(source / name, path / name)
-    return path
+
+    def unpack(path: Path) -> None:
+        with zipfile.ZipFile(source / "train.zip") as archive:
+            archive.extractall(path / "train")
+        for name in ("train.csv", "depths.csv"):
+            shutil.copyfile(source / name, path / name)
+
+    return once("real", unpack)
 
 
 def _project(path: Path, sample: Path, folds: Path) -> Path:
@@ -69,10 +105,12 @@ def workspace(tmp_path: Path, sample: Path, folds: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, sample: Path, folds: Path) -> Path:
+def trained(once, sample: Path, folds: Path) -> Path:
     """A project in which tgs_train.py trained the tiny model on every fold for two epochs at 32 px."""
-    path = _project(tmp_path_factory.mktemp("trained"), sample, folds)
-    flags = ("--model=tiny", "--target_size=32", "--batch_size=8", "--epochs=2")
-    done = run_script("tgs_train.py", "--data_path=folds", *flags, cwd=path, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return path
+
+    def train(path: Path) -> None:
+        _project(path, sample, folds)
+        done = run_script("tgs_train.py", "--data_path=folds", *TINY, "--epochs=2", cwd=path)
+        assert done.returncode == 0, done.stderr
+
+    return once("trained", train)

@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 
 import tgs_train
-from common import files
 from common.command import run
 
 
 def strike_at(signum: int, moment: str, pattern: str, n: int) -> None:
-    """Let common.files send this process a signal at the n-th such moment."""
-    flush, replace, left = files._flush, os.replace, n
+    """Send this process a signal at the n-th such moment, which it comes to by flushing a file or renaming it."""
+    fsync, replace, left = os.fsync, os.replace, n
 
     def is_now(here: str, name: str) -> bool:
         nonlocal left
@@ -30,7 +29,8 @@ def strike_at(signum: int, moment: str, pattern: str, n: int) -> None:
         left -= fits
         return fits and left == 0
 
-    def striking_flush(path: Path) -> None:
+    def striking_fsync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         temporary = re.fullmatch(r"\.\d+\.(.+)", path.name)
         if temporary and is_now("half", temporary[1]):
             if path.stat().st_nlink > 1:  # a second name of a whole file: there is no half of that
@@ -38,7 +38,7 @@ def strike_at(signum: int, moment: str, pattern: str, n: int) -> None:
             else:
                 os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signum)
-        flush(path)
+        fsync(descriptor)
 
     def striking_replace(source: Path, target: Path) -> None:
         if is_now("before", Path(target).name):
@@ -47,7 +47,7 @@ def strike_at(signum: int, moment: str, pattern: str, n: int) -> None:
         if is_now("after", Path(target).name):
             os.kill(os.getpid(), signum)
 
-    files._flush, files.os.replace = striking_flush, striking_replace
+    os.fsync, os.replace = striking_fsync, striking_replace
 
 
 if __name__ == "__main__":

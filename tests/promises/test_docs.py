@@ -128,9 +128,9 @@ def small() -> Iterator[None]:
 @pytest.fixture
 def project(request, tmp_path_factory, monkeypatch, sample, folds) -> Path:
     """A folder as a user of this page has it: data, folds, and what the page takes from elsewhere."""
-    path = tmp_path_factory.mktemp("page")  # as deep as the folder of `folds`, whose links are relative
+    path = tmp_path_factory.mktemp("page")
     shutil.copytree(sample, path / "data" / "tgs")
-    shutil.copytree(folds, path / "folds", symlinks=True)
+    shutil.copytree(folds, path / "folds")
     shutil.make_archive(str(path / "train"), "zip", sample / "train")
     if request.param in TRAINED:
         weights = request.getfixturevalue("trained") / "weights" / "tiny"

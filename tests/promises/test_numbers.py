@@ -64,7 +64,7 @@ def test_a_loss_that_is_not_finite_is_one_line_of_a_ring_too(workspace):
 def test_a_validation_fold_that_overlaps_training_is_refused(workspace, folds):
     """A tile that was put into both parts by hand, with its mask."""
     (workspace / "folds").unlink()
-    shutil.copytree(folds, workspace / "folds", symlinks=True)
+    shutil.copytree(folds, workspace / "folds")
     fold = workspace / "folds/fold_0"
     name = min(os.listdir(fold / "val/images"))
     for kind in ("images", "masks"):

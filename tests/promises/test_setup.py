@@ -144,17 +144,29 @@ def test_bench_installs_the_peer_once_in_an_environment_of_its_own(checkout):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 def test_make_test_installs_then_lints_then_tests(checkout):
     pip = "-m pip install -q --disable-pip-version-check -r"
-    assert make(checkout, "test", "ARGS=-x") == [
-        f"{pip} requirements.txt",
-        f"{pip} requirements-dev.txt",
-        "-m tests.helpers.chromium",
-        "horovod cpu .venv/bin/python",
+    calls = make(checkout, "test", "ARGS=-x")
+    assert calls[:2] == [f"{pip} requirements.txt", f"{pip} requirements-dev.txt"]
+    assert sorted(calls[2:4]) == ["-m tests.helpers.chromium", "horovod cpu .venv/bin/python"]  # at the same time
+    assert calls[4:] == [
         "-m ruff check .",
         "-m ruff format --check .",
         ".venv/bin/lint-imports --no-logo --no-cache",
-        "-m pytest -x",
+        "-m pytest -n 2 -x",
     ]
     assert make(checkout, "horovod", "GPU=1")[-1] == "horovod 1 .venv/bin/python"
+
+
+@needs_make
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@pytest.mark.parametrize("fails", ["install_horovod.sh", ".venv/bin/python"])
+def test_no_test_runs_where_horovod_or_the_browser_failed(checkout, fails):
+    refuse = '[[ "$*" != "" && "$*" != *chromium* ]] || { echo "error: no network" >&2; exit 2; }\n'
+    file = checkout / fails
+    program(file, refuse + file.read_text())
+    result = run("make", "test", cwd=checkout)
+    assert result.returncode == 2
+    assert "error: no network\n" in result.stderr
+    assert "pytest" not in (checkout / "calls").read_text()
 
 
 @needs_make

@@ -13,7 +13,11 @@ FLAGS: dict[str, Case] = {
     "no such loss": (nothing, (*TRAIN, "--loss=mse"), "no loss 'mse'; choose from"),
     "half a sum of losses": (nothing, (*TRAIN, "--loss=bce+"), "no loss ''; choose from"),
     "a size that is no multiple": (nothing, (*TRAIN, "--target_size=100"), "target size 100 is not a multiple of 32"),
-    "no such stratification": (nothing, (*PREPROCESS, "--stratify=colour"), "--stratify=colour is not known"),
+    "no such stratification": (
+        nothing,
+        (*PREPROCESS, "--stratify=colour"),
+        "no stratification 'colour'; choose from coverage, ",
+    ),
     "folds in a file": (
         nothing,
         (*PREPROCESS, "--folds_path=submission.csv"),
