@@ -66,7 +66,7 @@ def test_make_lists_its_targets():
     result = run("make")
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert " ".join(listed) == "help env browser horovod demo test test-all bench lint docs clean"
+    assert " ".join(listed) == "help env imagenet browser horovod demo test test-all bench lint docs clean"
 
 
 @pytest.fixture
