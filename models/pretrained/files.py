@@ -17,13 +17,13 @@ MAX_BYTES = 1 << 30  # ResNet-152 has 240 MB
 NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": bfloat16, "I64": "<i8", "U64": "<u8", "I32": "<i4",
            "U32": "<u4", "I16": "<i2", "U16": "<u2", "I8": "i1", "U8": "u1", "BOOL": "?"}  # fmt: skip
 GIVE = "give a state dict of PyTorch's, or timm's model.safetensors"
-OTHERS = (  # where in a file, what is there, what the file then is
-    (0, b"\x89HDF\r\n", "an HDF5 file, as Keras writes them"),
-    (0, b"\x1f\x8b", "compressed by gzip: unpack it"),
-    (257, b"ustar", "a tar archive: unpack it"),
-    (0, b"version https://git-lfs", "Git LFS's note in the place of a file: git lfs pull gets it"),
-    (0, b"<html", "a web page"),
-    (0, b"<!", "a web page"),
+OTHERS = (  # where in a file, what is there, what is said of the file
+    (0, b"\x89HDF\r\n", "is an HDF5 file, as Keras writes them"),
+    (0, b"\x1f\x8b", "is compressed by gzip: unpack it"),
+    (257, b"ustar", "is a tar archive: unpack it"),
+    (0, b"version https://git-lfs", "is Git LFS's note in the place of a file: git lfs pull gets it"),
+    (0, b"<html", "is a web page"),
+    (0, b"<!", "is a web page"),
 )
 # What a program or a header that is none of ours runs into; RuntimeError is zipfile's for encrypted files.
 REFUSALS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError)
@@ -47,13 +47,13 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
     torchs = not safetensors and content.startswith((b"PK\3\4", b"\x80"))
     for start, magic, what in () if safetensors or torchs else OTHERS:
         if content.startswith(magic, start):
-            raise InputError(f"{path} is {what}; {GIVE}")
+            raise InputError(f"{path} {what}; {GIVE}")
     try:
         return (parse_torch if torchs else _parse_safetensors)(content), hashlib.sha256(content).hexdigest()
     except REFUSALS as error:
         reason = " ".join(str(error).split())[:120]
-        what = "no PyTorch file of tensors alone" if torchs else "neither a PyTorch nor a safetensors file"
-        raise InputError(f"{path} is {what} ({reason}); {GIVE}") from None
+        what = "is no PyTorch file of tensors alone" if torchs else "is neither a PyTorch nor a safetensors file"
+        raise InputError(f"{path} {what} ({reason}); {GIVE}") from None
 
 
 def _parse_safetensors(content: bytes) -> dict[str, np.ndarray]:

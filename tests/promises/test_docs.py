@@ -319,4 +319,4 @@ def test_messages_are_those_of_the_code():
     assert len(messages) > 20
     for message in messages:
         for part in message.split("…"):
-            assert part.strip(" '()") in code, message
+            assert part.strip(" '();") in code, message
