@@ -63,7 +63,7 @@ NOT_RUN = {  # what would change the machine, or needs a person or the network; 
 OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard, pip, the launcher and benchmarks; "flag" stands for any
     "flag",
     *("cpus-per-task", "gpus-per-node", "gpus-per-task", "nodes", "ntasks-per-node", "time"),
-    *("check-build", "elastic", "hostfile", "logdir", "only", "shm-size", "ulimit"),
+    *("check-build", "elastic", "hostfile", "logdir", "only", "shm-size", "ulimit", "xla_gpu_cuda_data_dir"),
 }
 
 
