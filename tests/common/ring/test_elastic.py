@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.ring.elastic import _first_free
+from common.locks import take_first_free
 from tests.helpers.commands import ROOT
 from tests.helpers.rings import ENVIRONMENT, TINY, member
 from tests.helpers.training import arrays
@@ -113,16 +113,17 @@ def test_a_process_that_comes_later_is_taken_in_at_the_next_epoch(workspace):
 
 def test_each_process_takes_another_device():
     program = (
-        "import sys; from common.ring.elastic import _first_free\n"
-        "print(_first_free('tgs-test', 3), flush=True); sys.stdin.read()"
+        "import sys; from common.locks import take_first_free\n"
+        "print(take_first_free(sys.argv[1], 3), flush=True); sys.stdin.read()"
     )
     env = ENVIRONMENT | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    start = [sys.executable, "-c", program]
+    name = f"tgs-test-{os.getpid()}"
+    start = [sys.executable, "-c", program, name]
     with subprocess.Popen(start, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         taken = int(other.stdout.readline())
-        mine = _first_free("tgs-test", 3)
+        mine = take_first_free(name, 3)
         assert {taken, mine} == {0, 1}
-        assert _first_free("tgs-test", 2) == 0  # all taken: shared
+        assert take_first_free(name, 2) == 0  # all taken: shared
         other.stdin.close()
         other.wait()
-    assert _first_free("tgs-test", 2) == taken  # ends with the process
+    assert take_first_free(name, 2) == taken  # ends with the process
