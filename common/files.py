@@ -15,7 +15,7 @@ from common.errors import InputError, reason, refusals
 
 # How a file system says that it lacks an operation (flushing a folder on CIFS, hard links on FAT, locks on some FUSE).
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}
-LONGEST = 200  # bytes of a name, to which what makes it temporary can still be added: systems allow 255, some 143
+LONGEST = 120  # characters of a name to which what makes it temporary can still be added: some disks allow 143 bytes
 ASIDE = ".old."  # begins the name of a file that is in the way while another is put in its place
 
 
@@ -56,7 +56,7 @@ def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    name = path.name if len(os.fsencode(path.name)) <= LONGEST else path.name[:20] + path.name[-20:]
+    name = path.name if len(path.name) <= LONGEST else path.name[:20] + path.name[-20:]
     return path.with_name(f".{os.getpid()}.{name}")
 
 

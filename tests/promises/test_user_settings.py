@@ -160,8 +160,8 @@ def test_variables_are_overruled_or_honoured_as_the_page_says(tmp_path, name, gi
         ({"PYTHONOPTIMIZE": "2"}, "sys.flags.optimize", "0"),
         ({"PYTHONWARNINGS": "error"}, "sys.warnoptions", "[]"),
         ({"PYTHONDEVMODE": "1"}, "sys.flags.dev_mode", "False"),
-        ({"LC_ALL": "C", "PYTHONUTF8": "0"}, "sys.getfilesystemencoding(), 'á'", "('utf-8', 'á')"),
-        ({"PYTHONIOENCODING": "latin-1:strict"}, "sys.stdout.encoding, 'á'", "('utf-8', 'á')"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0"}, "sys.getfilesystemencoding(), chr(225)", "utf-8 á"),
+        ({"PYTHONIOENCODING": "latin-1:strict"}, "sys.stdout.encoding, chr(225)", "utf-8 á"),
     ],
 )
 def test_python_itself_is_as_it_should_be(tmp_path, environment, code, said):
@@ -194,16 +194,3 @@ def test_a_current_folder_that_is_gone(tmp_path):
     line = f"rmdir {folder} && exec {' '.join(command('tgs_train.py', '--model=list'))}"
     done = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
     assert error_line(done) == "the current folder is gone; change to one that exists"
-
-
-def test_without_a_folder_for_temporary_files(workspace):
-    """As in a container whose root is read-only: TensorFlow's messages are held back in memory."""
-    program = (
-        f"import sys, tempfile\nsys.path.append({str(ROOT)!r})\n"
-        "def none(*a, **k): raise FileNotFoundError(2, 'No usable temporary directory found')\n"
-        "tempfile.gettempdir = tempfile._get_default_tempdir = tempfile.TemporaryFile = none\n"
-        "from common.command import run\nimport tgs_train\nrun(lambda: tgs_train.main(['--loss=list']))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=workspace, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "lovasz_symmetric" in done.stdout
