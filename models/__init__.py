@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = public_names(
         "models.unet": "MODELS Architecture logits_only make_model",
         "models.parts": "PARTS Part",
         "models.blocks": "conv_bn_relu convolve normalise",
-        "models.chance": "Drop chance",
+        "models.randomness": "DropPath SpatialDropout step_random",
         "models.losses": "LOSSES make_loss",
         "models.geometry": "DRAWS STD Geometry",
         "models.metrics": "points score",

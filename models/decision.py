@@ -19,7 +19,7 @@ def salt_mask(probabilities: np.ndarray, threshold: float, min_area: int = 0) ->
 
 
 def tile_masks(probabilities: np.ndarray, threshold: float, min_area: int) -> np.ndarray:
-    """Mark tiles' probabilities (N, H, W) above the threshold, bool; masks below `min_area` pixels are emptied."""
+    """Mark where tiles' probabilities (N, H, W) exceed the threshold, bool; below `min_area` pixels none is marked."""
     masks = probabilities > probabilities.dtype.type(threshold)  # in their own precision: a wider one takes its space
     masks[np.count_nonzero(masks, axis=(1, 2)) < min_area] = False
     return masks

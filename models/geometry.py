@@ -1,4 +1,4 @@
-"""Between tiles and the network's input, on the device: normalise, place, warp, and back to the tile.
+"""Between tiles and the network's input, on the device: standardise, place, warp, and back to the tile.
 
 Everything geometric is one map from the input's pixels to tile coordinates, affine but for distortions, followed by one
 gather that reflects at the tile's borders. Without augmentation it places the tile in the middle of the input; shift,
@@ -44,9 +44,9 @@ class Geometry:
         return (self.size - self.inside) // 2
 
     def place(self, images: tf.Tensor) -> tf.Tensor:
-        """Normalise tiles, uint8 (B, 101, 101), and place them: float32 (B, S, S, 1)."""
+        """Standardise tiles, uint8 (B, 101, 101), and place them: float32 (B, S, S, 1)."""
         y, x = self._coordinates()
-        return normalise(_bilinear(images, y[None], x[None]))[..., None]  # (B, S, S, 1)
+        return standardise(_bilinear(images, y[None], x[None]))[..., None]  # (B, S, S, 1)
 
     def to_tile(self, values: tf.Tensor) -> tf.Tensor:
         """Bring network outputs, float32 (B, S, S, 1), back to the tile: (B, 101, 101), averaging enlarged pixels."""
@@ -65,7 +65,7 @@ class Geometry:
         draws: tf.Tensor,
         moved: tuple[tf.Tensor, tf.Tensor] | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Normalise tiles and place them at random: mirrored, shifted, half of them scaled and rotated.
+        """Standardise tiles and place them at random: mirrored, shifted, half of them scaled and rotated.
 
         Args:
             images, masks: uint8 (B, 101, 101), masks {0, 1}.
@@ -83,12 +83,12 @@ class Geometry:
         scale = tf.exp(turned * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))
         y, x = self._coordinates(shift_y, shift_x, mirror, angle, scale, moved=moved)
         masks = tf.cast(_nearest(masks, y, x), tf.float32)
-        return normalise(_bilinear(images, y, x))[..., None], masks[..., None]
+        return standardise(_bilinear(images, y, x))[..., None], masks[..., None]
 
     def _coordinates(
         self, shift_y=0.0, shift_x=0.0, mirror=1.0, angle=0.0, scale=1.0, *, moved=None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tile coordinates 0..100 (rows, columns) of the input's pixels, each ([B,] S, S), from scalars or (B,)."""
+        """Compute tile coordinates 0..100 (rows, columns) of the input's pixels, each ([B,] S, S), from scalars or (B,)."""
         centre = self.offset + (self.inside - 1) / 2  # of the tile, in input pixels: flips and rotations turn about it
         shift_y, shift_x, mirror, angle, scale = (
             tf.convert_to_tensor(value, tf.float32)[..., None, None]
@@ -105,8 +105,8 @@ class Geometry:
         return _reflect(y), _reflect(x)
 
 
-def normalise(images: tf.Tensor) -> tf.Tensor:
-    """Gray values in 0..255 to zero mean and unit variance over the training tiles, float32."""
+def standardise(images: tf.Tensor) -> tf.Tensor:
+    """Bring gray values in 0..255 to zero mean and unit variance over the training tiles, float32."""
     return (tf.cast(images, tf.float32) / 255.0 - MEAN) / STD
 
 
@@ -115,18 +115,18 @@ def _between(draws: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def _reflect(line: tf.Tensor) -> tf.Tensor:
-    """Real coordinates brought into the tile, 0..100, by reflection at its border pixels, edge once."""
+    """Bring real coordinates into the tile, 0..100, by reflection at its border pixels, edge once."""
     last = TILE - 1
     return last - tf.abs(last - (line - 2 * last * tf.floor(line / (2 * last))))
 
 
 def _nearest(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """The pixels of `tiles` (B, 101, 101) nearest to coordinates (B or 1, S, S) in 0..100: (B, S, S)."""
+    """Look up the pixels of `tiles` (B, 101, 101) nearest to coordinates (B or 1, S, S) in 0..100: (B, S, S)."""
     return _gather(tiles, tf.cast(tf.round(y) * TILE + tf.round(x), tf.int32))
 
 
 def _bilinear(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Interpolated values of `tiles` (B, 101, 101) at coordinates (B or 1, S, S) in 0..100: float32 (B, S, S)."""
+    """Interpolate values of `tiles` (B, 101, 101) at coordinates (B or 1, S, S) in 0..100: float32 (B, S, S)."""
     top, left = (tf.minimum(tf.floor(line), TILE - 2) for line in (y, x))  # each has a neighbour below and to the right
     down, right = y - top, x - left
     first = tf.cast(top * TILE + left, tf.int32)  # (B or 1, S, S)
@@ -140,7 +140,7 @@ def _bilinear(tiles: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def _gather(tiles: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Pixels of `tiles` (B, 101, 101) by their numbers, row after row, (B or 1, S, S): (B, S, S)."""
+    """Look up pixels of `tiles` (B, 101, 101) by their numbers, row after row, (B or 1, S, S): (B, S, S)."""
     flat = tf.reshape(tiles, (-1, TILE * TILE))
     if index.shape[0] == 1:
         return tf.gather(flat, index[0], axis=1)

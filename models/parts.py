@@ -6,8 +6,8 @@ A part changes what the network is made of at one place or several, and leaves t
 from keras import KerasTensor, layers
 
 from models.blocks import Enlarge, convolve, make_logits
-from models.chance import Drop
 from models.encoders.resnet import Features
+from models.randomness import SpatialDropout
 
 REDUCTION = 2  # of channels in scSE's squeeze: the paper's choice
 WIDE = 16  # channels of a stage in the hypercolumn, at most: as many as stride 1 has
@@ -44,15 +44,15 @@ class NoPool(Part):
     """ResNet's stem without its max-pool: features at strides 2 to 16, of four times as many pixels."""
 
     def encoder(self) -> dict[str, object]:
-        """The stem's max-pool stays out."""
+        """Leave out the stem's max-pool."""
         return {"pool": False}
 
 
-class DropPath(Part):
+class StochasticDepth(Part):
     """Residual blocks left out at random, the last a fifth of the time (Huang et al., 2016, arXiv:1603.09382)."""
 
     def encoder(self) -> dict[str, object]:
-        """The rate of the last block, to which the others' grow."""
+        """Give the rate of the last block, to which the others' grow."""
         return {"drop_path": DROP_PATH}
 
 
@@ -60,7 +60,7 @@ class Scse(Part):
     """Squeeze and excitation of channels and pixels in each decoder stage (Roy et al., 2018, arXiv:1803.02579)."""
 
     def stage(self, x: KerasTensor, name: str) -> KerasTensor:
-        """x times a gate a channel, plus x times a gate a pixel, gates in 0..1."""
+        """Add x times a gate a channel and x times a gate a pixel, gates in 0..1."""
         name, filters = f"{name}.scse", x.shape[-1]
         squeezed = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.mean")(x)  # (B, 1, 1, C)
         squeezed = layers.Conv2D(
@@ -77,7 +77,7 @@ class Hypercolumn(Part):
     """Logits from all decoder stages, enlarged and joined (Hariharan et al., 2015, arXiv:1411.5752)."""
 
     def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
-        """(B, S, S, up to WIDE channels a stage)."""
+        """Concatenate all stages at full size, (B, S, S, up to WIDE channels a stage)."""
         columns = []
         for stride, stage in stages.items():
             name = f"hypercolumn.stride{stride}"
@@ -90,15 +90,15 @@ class Dropout(Part):
     """A fifth of the channels before the logits dropped at random (Tompson et al., 2015, arXiv:1411.4280)."""
 
     def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
-        """x with channels left out while training."""
-        return Drop(DROPOUT, channels=True, name="dropout")(x)
+        """Drop channels of x while training."""
+        return SpatialDropout(DROPOUT, name="dropout")(x)
 
 
 class Deep(Part):
     """Coarser stages' masks, and "is there salt", in the training loss (Lee et al., 2015, arXiv:1409.5185)."""
 
     def heads(self, features: Features, stages: Features) -> list[KerasTensor]:
-        """Logits float32 of "is there salt" (B, 1), then of each coarser stage (B, S, S, 1); see models.supervision."""
+        """Logits float32 of "is there salt" (B, 1), then of each coarser stage (B, S, S, 1); see models.losses."""
         deepest = layers.GlobalAveragePooling2D(dtype="float32", name="deep.mean")(features[max(features)])
         found = [layers.Dense(1, dtype="float32", name="deep.salt")(deepest)]
         for stride in (stride for stride in stages if stride > 1):
@@ -110,7 +110,7 @@ class Deep(Part):
 
 PARTS: dict[str, Part] = {  # in the order in which a name has them, and a network applies them
     "nopool": NoPool(),
-    "droppath": DropPath(),
+    "droppath": StochasticDepth(),
     "scse": Scse(),
     "hypercolumn": Hypercolumn(),
     "dropout": Dropout(),

@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from common.ring.base import Ring
-from models.chance import chance
 from models.losses import Loss, loss_of_outputs, lovasz_symmetric
+from models.randomness import step_random
 from training.augment.augmenter import Augmenter
 from training.optimizer import AdamW
 
@@ -66,7 +66,7 @@ class TrainingStep:
                 losses += lovasz_share * (lovasz_symmetric(logits=logits, masks=masks) - losses)
             return losses
 
-        with chance(self._seed, step, images.shape[0], self._ring) as source:
+        with step_random(self._seed, step, images.shape[0], self._ring) as source:
             images, masks = self._augment(images, masks, source.draw((self._augment.draws,)))  # (B, S, S, 1) each
             with tf.GradientTape() as tape:
                 outputs = self._model(images, training=True)

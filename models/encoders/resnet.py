@@ -6,7 +6,7 @@ Layers carry the names of timm's ResNets behind "encoder.", so that pretrained w
 from keras import KerasTensor, layers
 
 from models.blocks import conv_bn_relu, convolve, normalise
-from models.chance import Drop
+from models.randomness import DropPath
 
 Features = dict[int, KerasTensor]  # stride -> (B, S / stride, S / stride, C)
 
@@ -69,7 +69,7 @@ def _block(
     if squeeze:
         x = _squeeze_excite(x, f"{name}.se")
     if drop:
-        x = Drop(drop, channels=False, name=f"{name}.drop_path")(x)
+        x = DropPath(drop, name=f"{name}.drop_path")(x)
     if shortcut.shape != x.shape:
         shortcut = convolve(shortcut, filters, 1, stride=stride, name=f"{name}.downsample.0")
         shortcut = normalise(shortcut, f"{name}.downsample.1")

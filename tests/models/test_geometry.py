@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.geometry import DRAWS, MEAN, NEUTRAL, STD, Geometry, normalise
+from models.geometry import DRAWS, MEAN, NEUTRAL, STD, Geometry, standardise
 
 
 @pytest.fixture(scope="module")
@@ -112,5 +112,5 @@ def test_compiled_by_xla_and_inside_tf_data_it_is_the_same(tiles):
         assert np.mean(eager[1].numpy() != other[1].numpy()) < 1e-3  # rounding at pixel borders
 
 
-def test_normalise_by_hand():
-    assert float(normalise(tf.constant(255, tf.uint8))) == pytest.approx((1 - MEAN) / STD)
+def test_standardise_by_hand():
+    assert float(standardise(tf.constant(255, tf.uint8))) == pytest.approx((1 - MEAN) / STD)

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from common.ring import SingleProcess
 from models import PARTS, Part, blocks, make_model
-from models.chance import chance
 from models.decoder import decode
 from models.encoders import resnet as encoders
 from models.losses import bce, loss_of_outputs
+from models.randomness import step_random
 from models.unet import MODELS, read_name
 from tests.helpers.commands import refused
 from tests.models.networks import OF_TINY, RESNET, SMALL, TINY, with_small
@@ -60,7 +60,7 @@ def check(name: str, *, mixed_precision: bool = False) -> None:
     model = make_model(name, 64, mixed_precision=mixed_precision)
     images = tf.random.stateless_normal((2, 64, 64, 1), (1, 2))
     masks = tf.cast(images > 1, tf.float32)
-    with chance(1, tf.constant(0), 2, SingleProcess()), tf.GradientTape() as tape:
+    with step_random(1, tf.constant(0), 2, SingleProcess()), tf.GradientTape() as tape:
         outputs = model(images, training=True)
         loss = tf.reduce_sum(loss_of_outputs(outputs, masks, bce))
     outputs = tf.nest.flatten(outputs)

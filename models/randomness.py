@@ -1,7 +1,7 @@
-"""Chance in a training step: a function of seed and step only, so that a resumed run repeats with the same bits.
+"""Random numbers of a training step: a function of seed and step only, so that a resumed run repeats with the same bits.
 
-    with chance(seed, step, batch, ring) as source:
-        model(images, training=True)      # its Drop layers draw from the source
+    with step_random(seed, step, batch, ring) as source:
+        model(images, training=True)      # its DropPath and SpatialDropout layers draw from the source
 
 Numbers are drawn for the global batch, of which a rank takes its part: all ranks differ, and a ring of N draws as one
 process with N times the batch does. Keras' own layers count their calls instead, each rank for itself.
@@ -12,15 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Protocol
 
 import tensorflow as tf
 from keras import layers
 
-from common.ring.base import Ring
+
+class Ranks(Protocol):
+    """What is needed of a ring."""
+
+    rank: int
+    size: int
 
 
 @dataclass(frozen=True)
-class Chance:
+class StepRandom:
     """The random numbers of a step (int32 scalar, counted from 0) for this rank's `batch` tiles."""
 
     seed: int
@@ -30,7 +36,7 @@ class Chance:
     size: int
 
     def draw(self, shape: tuple[int, ...], stream: str = "") -> tf.Tensor:
-        """Uniform float32 (batch, *shape) in [0, 1): others in each named stream, the same with XLA and without."""
+        """Draw uniform float32 (batch, *shape) in [0, 1): others in each named stream, equal with XLA and without."""
         key = (zlib.crc32(stream.encode()) >> 1 << 32) + self.seed  # below 2^63, seeds being below 2^31
         seed = tf.stack([tf.constant(key, tf.int64), tf.cast(self.step, tf.int64)])
         # What tf.random.stateless_uniform makes of the bits for floats is another thing under XLA; the bits agree.
@@ -38,33 +44,47 @@ class Chance:
         return tf.cast(bits[self.rank * self.batch : (self.rank + 1) * self.batch] // 256, tf.float32) / 2.0**24
 
 
-_open: ContextVar[Chance | None] = ContextVar("chance", default=None)
+_open: ContextVar[StepRandom | None] = ContextVar("step_random", default=None)
 
 
 @contextmanager
-def chance(seed: int, step: tf.Tensor, batch: int, ring: Ring) -> Iterator[Chance]:
+def step_random(seed: int, step: tf.Tensor, batch: int, ring: Ranks) -> Iterator[StepRandom]:
     """Let the layers called inside draw; seed 0..2^31 - 1, `batch` tiles on each rank of `ring`."""
-    token = _open.set(Chance(seed, step, batch, ring.rank, ring.size))
+    token = _open.set(StepRandom(seed, step, batch, ring.rank, ring.size))
     try:
         yield _open.get()
     finally:
         _open.reset(token)
 
 
-class Drop(layers.Layer):
-    """Sets whole channels of a tile, or all of it, to zero at a rate 0..1, and scales what stays to the same mean.
+class _Drop(layers.Layer):
+    """Sets a tile's features, or whole channels of them, to zero at a rate 0..1, and scales the rest to the same mean.
 
-    Outside of `chance`, as in prediction, it passes its input on.
+    Outside of `step_random`, as in prediction, it passes its input on.
     """
 
-    def __init__(self, rate: float, *, channels: bool, **kwargs):
+    by_channel: bool
+
+    def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
-        self.rate, self.channels = rate, channels
+        self.rate = rate
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         source = _open.get()
         if not training or source is None:
             return x
-        draws = source.draw((1, 1, x.shape[-1] if self.channels else 1), self.name)  # (B, 1, 1, C or 1)
+        draws = source.draw((1, 1, x.shape[-1] if self.by_channel else 1), self.name)  # (B, 1, 1, C or 1)
         return x * tf.cast(tf.cast(draws >= self.rate, tf.float32) / (1.0 - self.rate), x.dtype)
+
+
+class DropPath(_Drop):
+    """Stochastic depth: drops all features of a tile (Huang et al., 2016, arXiv:1603.09382)."""
+
+    by_channel = False
+
+
+class SpatialDropout(_Drop):
+    """Drops channels of a tile, each by itself (Tompson et al., 2015, arXiv:1411.4280)."""
+
+    by_channel = True

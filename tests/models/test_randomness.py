@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from common.ring import SingleProcess
 from models import make_model
-from models.chance import Drop, chance
+from models.randomness import DropPath, SpatialDropout, step_random
 
 
 def rank_of(rank: int, size: int) -> SingleProcess:
@@ -16,7 +16,7 @@ def rank_of(rank: int, size: int) -> SingleProcess:
 
 
 def drawn(*, seed=1, step=0, batch=6, ring=None, stream="", shape=(5,)) -> np.ndarray:
-    with chance(seed, tf.constant(step), batch, ring or SingleProcess()) as source:
+    with step_random(seed, tf.constant(step), batch, ring or SingleProcess()) as source:
         return source.draw(shape, stream).numpy()
 
 
@@ -41,7 +41,7 @@ def test_a_ring_draws_as_one_process_with_all_its_tiles():
 def test_xla_draws_the_same():
     @tf.function(jit_compile=True, autograph=False)
     def compiled(step):
-        with chance(7, step, 6, SingleProcess()) as source:
+        with step_random(7, step, 6, SingleProcess()) as source:
             return source.draw((5,), "a")
 
     assert np.array_equal(compiled(tf.constant(3)), drawn(seed=7, step=3, stream="a"))
@@ -51,11 +51,12 @@ def test_xla_draws_the_same():
 @pytest.mark.parametrize("channels", [True, False])
 def test_whole_channels_or_whole_tiles_go_and_the_mean_stays(channels, dtype):
     x = tf.ones((64, 3, 2, 40), dtype)
-    layer = Drop(0.2, channels=channels, name="layer", dtype="mixed_bfloat16" if dtype == "bfloat16" else dtype)
-    with chance(1, tf.constant(0), 64, SingleProcess()) as source:
+    kind = SpatialDropout if channels else DropPath
+    layer = kind(0.2, name="layer", dtype="mixed_bfloat16" if dtype == "bfloat16" else dtype)
+    with step_random(1, tf.constant(0), 64, SingleProcess()) as source:
         y = layer(x, training=True)
         kept = source.draw((1, 1, 40 if channels else 1), "layer").numpy() >= 0.2
-        other = Drop(0.2, channels=channels, name="other", dtype=layer.dtype_policy)(x, training=True)
+        other = kind(0.2, name="other", dtype=layer.dtype_policy)(x, training=True)
     assert y.dtype == x.dtype
     y, other = (tf.cast(t, tf.float32).numpy() for t in (y, other))
     assert np.array_equal(y, np.broadcast_to(kept * np.float32(1.25), y.shape))
@@ -64,22 +65,22 @@ def test_whole_channels_or_whole_tiles_go_and_the_mean_stays(channels, dtype):
 
 
 def test_nothing_is_dropped_outside_of_training():
-    x, layer = tf.ones((2, 4, 4, 8)), Drop(0.5, channels=True, name="layer")
+    x, layer = tf.ones((2, 4, 4, 8)), SpatialDropout(0.5, name="layer")
     assert np.array_equal(layer(x, training=True), x)  # no source
-    with chance(1, tf.constant(0), 2, SingleProcess()):
+    with step_random(1, tf.constant(0), 2, SingleProcess()):
         assert np.array_equal(layer(x, training=False), x)
         assert not np.array_equal(layer(x, training=True), x)
     assert np.array_equal(layer(x, training=True), x)  # closed again
 
 
 def test_a_source_closes_when_a_step_fails():
-    with pytest.raises(ZeroDivisionError), chance(1, tf.constant(0), 2, SingleProcess()):
+    with pytest.raises(ZeroDivisionError), step_random(1, tf.constant(0), 2, SingleProcess()):
         raise ZeroDivisionError
-    assert np.array_equal(Drop(0.5, channels=True)(tf.ones((2, 4, 4, 8)), training=True), tf.ones((2, 4, 4, 8)))
+    assert np.array_equal(SpatialDropout(0.5)(tf.ones((2, 4, 4, 8)), training=True), tf.ones((2, 4, 4, 8)))
 
 
 def test_stochastic_depth_grows_linearly_to_a_fifth():
-    layers = [layer for layer in make_model("resnet18+droppath", 32).layers if isinstance(layer, Drop)]
+    layers = [layer for layer in make_model("resnet18+droppath", 32).layers if isinstance(layer, DropPath)]
     assert [layer.rate for layer in layers] == pytest.approx([0.2 * k / 8 for k in range(1, 9)])
     assert not any(layer.channels for layer in layers)
 
@@ -91,7 +92,7 @@ def test_a_block_left_out_is_its_shortcut():
     model = make_model("resnet18+droppath", 32)
     ends = [model.get_layer(f"encoder.layer4.{k}.relu").output for k in (0, 1)]
     images = tf.random.stateless_normal((64, 32, 32, 1), (1, 2))
-    with chance(1, tf.constant(0), 64, SingleProcess()) as source:
+    with step_random(1, tf.constant(0), 64, SingleProcess()) as source:
         before, after = keras.Model(model.inputs[0], ends)(images, training=True)
         dropped = source.draw((1, 1, 1), "encoder.layer4.1.drop_path").numpy().ravel() < 0.2
     same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
