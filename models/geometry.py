@@ -88,7 +88,7 @@ class Geometry:
     def _coordinates(
         self, shift_y=0.0, shift_x=0.0, mirror=1.0, angle=0.0, scale=1.0, *, moved=None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Compute tile coordinates 0..100 (rows, columns) of the input's pixels, each ([B,] S, S), from scalars or (B,)."""
+        """Compute the tile coordinates 0..100 (rows, columns) of the input's pixels, each ([B,] S, S)."""
         centre = self.offset + (self.inside - 1) / 2  # of the tile, in input pixels: flips and rotations turn about it
         shift_y, shift_x, mirror, angle, scale = (
             tf.convert_to_tensor(value, tf.float32)[..., None, None]

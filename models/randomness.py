@@ -1,4 +1,4 @@
-"""Random numbers of a training step: a function of seed and step only, so that a resumed run repeats with the same bits.
+"""Random numbers of a training step, by seed and step alone, so that a resumed run repeats with the same bits.
 
     with step_random(seed, step, batch, ring) as source:
         model(images, training=True)      # its DropPath and SpatialDropout layers draw from the source
