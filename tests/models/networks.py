@@ -17,4 +17,4 @@ def with_small(monkeypatch: pytest.MonkeyPatch) -> None:
     def encoder(x, *, pool=True, drop_path=0.0):
         return resnet(x, (1, 1, 1, 1), pool=pool, drop_path=drop_path)
 
-    monkeypatch.setitem(MODELS, "small", Architecture(encoder, (16, 16, 16, 16, 16)))
+    monkeypatch.setitem(MODELS, "small", Architecture(encoder, (16, 16, 16, 16, 16), options=("pool", "drop_path")))

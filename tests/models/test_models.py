@@ -131,7 +131,7 @@ def test_a_strided_convolution_sees_left_and_right_alike():
 
 @pytest.mark.parametrize(
     ("name", "size", "said"),
-    [("resnet43", 64, "choose from efficientnet_lite0, "), ("tiny", 100, "multiple of 32")],
+    [("resnet43", 64, "choose from resnet34, "), ("tiny", 100, "multiple of 32")],
 )
 def test_wrong_names_and_sizes(name, size, said):
     with pytest.raises(InputError, match=said):
