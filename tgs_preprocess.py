@@ -11,7 +11,7 @@ and folds.png; some tiles of each coverage: folds/samples.png; and the flags: fo
 """
 
 from common.command import run
-from common.flags import Parser, config_text, number
+from common.flags import Parser, command_line, config_text, number
 from common.names import find, list_names
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None):
     print(even.to_string())
     others = "folds.csv, evenness.csv, config.yaml; pictures: folds.png, samples.png"
     print(f"wrote {args.fold} folds of {len(table)} tiles to {args.folds_path}/ ({others})")
-    print(f"next: python tgs_train.py --data_path={args.folds_path}/fold_0")
+    print(f"next: {command_line('tgs_train.py', data_path=f'{args.folds_path}/fold_0')}")
     return table
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class InputError(Exception):
@@ -28,7 +29,25 @@ def refusals(job: str, path: object, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        refuse_broken_link(path)
         raise InputError(f"cannot {job} {path}: {reason(error)}{hint and f'; {hint}'}") from None
+
+
+def refuse_broken_link(path: object) -> None:
+    """Raise InputError when `path`, or a folder on the way to it, is a link to what is not there.
+
+    The system's own words are "No such file or directory", for a file that `ls` shows.
+    """
+    path = Path(str(path))
+    for link in (*reversed(path.parents), path):
+        if os.path.islink(link) and not os.path.exists(link):
+            goal = Path(os.path.realpath(link))
+            missing = next((place for place in (*reversed(goal.parents), goal) if not os.path.lexists(place)), None)
+            if missing:  # else links in a circle, or a folder that may not be entered
+                raise InputError(
+                    f"{link} is a link to {os.readlink(link)}, and there is no {missing}; bring that there, or "
+                    "link anew (folds: tgs_preprocess.py); to copy folds with their tiles, use cp -rL"
+                )
 
 
 def reason(error: OSError) -> str:

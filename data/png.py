@@ -36,8 +36,7 @@ def decode(content: bytes, side: int | None = None) -> tuple[np.ndarray, int]:
     if side is None:
         check_size(width, height)
     elif (width, height) != (side, side):
-        hint = "tgs_predict.py reads a section alone: --data_path=FILE"
-        raise ValueError(f"is {width}x{height} pixels; tiles are {side}x{side}; {hint}")
+        raise ValueError(f"is {width}x{height} pixels; tiles are {side}x{side}: cut it to that, or take the original")
     are_gray = "tiles are gray, convert it" if side else "sections are gray, convert it"
     if colour in REFUSED_TYPES:
         raise ValueError(f"has {REFUSED_TYPES[colour]}; {are_gray}")

@@ -21,7 +21,7 @@ import numpy as np
 from common.command import run
 from common.errors import InputError, refusals
 from common.files import make_folder
-from common.flags import Parser, number
+from common.flags import Parser, command_line, number
 from data import png
 from data.rle import TILE, encode
 from data.sheets import draw_tiles
@@ -238,14 +238,14 @@ def main(argv: list[str] | None = None) -> Path:
         mask = make_survey(args.survey, size=args.survey_size, seed=args.seed)
         lines = "{} inlines x {} crosslines x {} samples".format(*args.survey_size)
         print(f"wrote {args.survey} and its salt, {mask}: {lines}, all generated")
-        print(f"next: python tgs_predict.py --use_folds=True --data_path={args.survey}")
+        print(f"next: {command_line('tgs_predict.py', use_folds=True, data_path=args.survey)}")
         return args.survey
     make_sample(args.path, n_train=args.n_train, n_test=args.n_test, seed=args.seed)
     print(f"wrote {args.n_train} labelled and {args.n_test} test tiles, all generated, to {args.path}/")
     if args.sheet:
         sample_sheet(args.path, args.sheet)
         print(f"drew {args.sheet}")
-    print(f"next: python tgs_preprocess.py --data_path={args.path}")
+    print(f"next: {command_line('tgs_preprocess.py', data_path=args.path)}")
     return Path(args.path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.errors import InputError, refusals
+from common.errors import InputError, refusals, refuse_broken_link
 from common.files import replacing
 from data import png
 from data.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
@@ -97,6 +97,7 @@ def find_sections(data_path: str | Path, *, folder: bool) -> list[Path]:
         InputError: with `folder`, there is none.
     """
     root = Path(data_path)
+    refuse_broken_link(root)
     if root.is_file():
         alone = folder or root.suffix.lower() != ".png" or read_png(root)[0].shape != (TILE, TILE)
         return [root] if alone else []

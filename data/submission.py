@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from common.errors import InputError, refusals
+from common.errors import InputError, refusals, refuse_broken_link
 from common.files import make_folder, replacing
 from data.kaggle.find import unpack_test
 from data.tables import check_masks, read_csv
@@ -23,6 +23,8 @@ def tiles_to_predict(data_path: str | Path, *, unpack: bool = True, flag: str = 
     `flag`: what messages say that the path was given by.
     """
     root = Path(data_path)
+    for place in (root, root / "test.zip", root / "test" / "images"):
+        refuse_broken_link(place)
     packed = root if root.suffix.lower() == ".zip" else root / "test.zip"
     if packed.is_file() and not (root / "test").exists():
         if not unpack:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.digests import digest
-from common.errors import InputError
+from common.errors import InputError, refuse_broken_link
 from data.folds.tree import FOLD_COLUMNS, KINDS
 from data.tables import read_csv
 from data.tiles import TileSet, read_tiles
@@ -37,6 +37,8 @@ def list_folds(data_path: str | Path) -> list[Path]:
         return [root]
     folds = [path for path in root.glob("fold_*") if path.is_dir() and path.name[5:].isdigit()]
     if not folds:
+        for path in (root / "train", *root.glob("fold_*")):
+            refuse_broken_link(path)
         raise InputError(f"no fold in {root}; run tgs_preprocess.py first, or give --data_path=folds/fold_0")
     return sorted(folds, key=lambda path: int(path.name[5:]))
 
@@ -75,6 +77,7 @@ def read_folds_csv(folds_path: str | Path) -> pd.DataFrame:
     """Read folds.csv of a folds folder, as text."""
     path = Path(folds_path) / "folds.csv"
     if not path.is_file():
+        refuse_broken_link(path)
         raise InputError(f"no {path}; run tgs_preprocess.py (again, if it was interrupted)")
     table = read_csv(path, FOLD_COLUMNS)
     count = table["fold"].nunique()

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import InputError
+from common.errors import InputError, refuse_broken_link
 from data.kaggle.zips import CSV_NAMES, UNPACKED, train_folder, unpack
 
 
@@ -27,6 +27,7 @@ def find_dataset(data_path: str | Path) -> Dataset:
         InputError: no such data, or a zip that is damaged or would write outside its target.
     """
     root = Path(data_path)
+    refuse_broken_link(root)
     if root.is_file():
         root = unpack([root], UNPACKED)
     elif not root.exists():
@@ -35,6 +36,8 @@ def find_dataset(data_path: str | Path) -> Dataset:
         root = unpack([*zips, *(root / name for name in CSV_NAMES if (root / name).is_file())], UNPACKED)
     train = train_folder(root)
     if train is None:
+        for folder in (root / "train" / "images", root / "images"):
+            refuse_broken_link(folder)
         raise InputError(f"no train/images in {root}; unpack Kaggle's train.zip there, or give the zip itself")
     optional = {name: root / name if os.path.lexists(root / name) else None for name in CSV_NAMES}
     test_images = root / "test" / "images"

@@ -133,7 +133,7 @@ BAD_FILES = {
     "no header": (GOOD[:8] + chunk(b"IEND", b""), "no header"),
     "100 x 101": (
         png(GRAY[:, :100]),
-        "is 100x101 pixels; tiles are 101x101; tgs_predict.py reads a section alone: --data_path=FILE",
+        "is 100x101 pixels; tiles are 101x101: cut it to that, or take the original",
     ),
     "101 x 102": (png(np.zeros((102, 101), np.uint8)), "is 101x102 pixels"),
     "red": (png(layers(255 - GRAY, GRAY, GRAY), RGB_TYPE), "is in colour"),
@@ -248,7 +248,7 @@ def test_foreign_files_folders_and_links(folders):
     assert_refused(folders, f"cannot read {masks}/b.png: Is a directory")
     (masks / "b.png").rmdir()
     (masks / "b.png").symlink_to(images / "nothing.png")
-    assert_refused(folders, f"cannot read {masks}/b.png: No such file")
+    assert_refused(folders, f"{masks}/b.png is a link to {images}/nothing.png, and there is no {images}/nothing.png")
     (masks / "b.png").unlink()
     os.mkfifo(masks / "b.png")  # opening it would wait for a writer
     assert_refused(folders, f"{masks}/b.png is a pipe or a device")

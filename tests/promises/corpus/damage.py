@@ -139,6 +139,11 @@ def move(name: str, to: str) -> Damage:
     return lambda project: (project / name).rename(project / to)
 
 
+def copied(name: str, to: str) -> Damage:
+    """Copy a folder, and its links as they are."""
+    return lambda project: shutil.copytree(project / name, project / to, symlinks=True)
+
+
 def both(*damages: Damage) -> Damage:
     return lambda project: [damage(project) for damage in damages]
 

@@ -6,7 +6,21 @@ from pathlib import Path
 import tgs_preprocess
 import tgs_train
 from tests.promises.corpus.commands import OOF, PREPROCESS, TINY, TRAIN, TRAIN_ALL, Case
-from tests.promises.corpus.damage import BEST, Damage, both, change, edit, folder_at, forbid, move, nothing, put, remove
+from tests.promises.corpus.damage import (
+    BEST,
+    Damage,
+    both,
+    change,
+    copied,
+    edit,
+    folder_at,
+    forbid,
+    link_at,
+    move,
+    nothing,
+    put,
+    remove,
+)
 from tests.promises.corpus.tiles import GOOD, IMAGE, MASK
 
 TABLE, FOLD = "folds/folds.csv", "folds/fold_0"
@@ -40,6 +54,8 @@ def emptied(part: str) -> Damage:
     return both(*(remove(folder) for folder in folders), *(folder_at(folder) for folder in folders))
 
 
+LINKED = "is a link to ../../../../tgs/train/images/b.png, and there is no /"
+IMAGE_LINK, MASK_LINK = f"{FOLD}/train/images/b.png", f"{FOLD}/train/masks/b.png"
 DISAGREE = f"{FOLD}/train and {TABLE} disagree about the tile '", f"{FOLD}/val and {TABLE} disagree about the tile '"
 
 FOLDS: dict[str, Case] = {
@@ -68,9 +84,33 @@ FOLDS: dict[str, Case] = {
     "no fold": (nothing, (tgs_train.main, "--data_path=tgs/test", *TINY), "no fold in tgs/test; run tgs_preprocess.py"),
     "a file as fold": (nothing, (tgs_train.main, "--data_path=submission.csv", *TINY), "no fold in submission.csv"),
     "renamed": (move(FOLD, "folds/fold_9"), (tgs_train.main, "--data_path=folds/fold_9", *TINY), "folds/fold_9/"),
-    "links that lead nowhere": (remove("tgs/train/images"), TRAIN, f"cannot read {FOLD}/train/images/"),
-    "a link that leads nowhere": (remove(IMAGE), TRAIN, f"cannot read {FOLD}/train/images/b.png: No such file"),
-    "a mask's link that leads nowhere": (remove(MASK), TRAIN, f"cannot read {FOLD}/train/masks/b.png: No such file"),
+    "links that lead nowhere": (remove("tgs/train/images"), TRAIN, f"{IMAGE_LINK} {LINKED}"),
+    "the tiles moved": (move("tgs", "elsewhere"), TRAIN, f"{IMAGE_LINK} {LINKED}"),
+    "copied without the tiles": (
+        copied("folds", "../copies/of/folds"),
+        (tgs_train.main, "--data_path=../copies/of/folds/fold_0", *TINY),
+        f"../copies/of/folds/fold_0/train/images/b.png {LINKED}",
+    ),
+    "a link to folds that moved": (
+        both(link_at("linked", "folds"), move("folds", "elsewhere")),
+        (tgs_train.main, "--data_path=linked", *TINY),
+        "linked is a link to folds, and there is no /",
+    ),
+    "folds.csv a link that leads nowhere": (
+        link_at(TABLE, "gone"),
+        TRAIN,
+        f"{TABLE} is a link to gone, and there",
+    ),
+    "a link that leads nowhere": (
+        remove(IMAGE),
+        TRAIN,
+        f"{IMAGE_LINK} {LINKED}",
+    ),
+    "a mask's link that leads nowhere": (
+        remove(MASK),
+        TRAIN,
+        f"{MASK_LINK} is a link to ../../../../{MASK}, and",
+    ),
     "links exchanged": (exchange, TRAIN, f"{FOLD}/train/images/"),
     "a tile in both parts": (of_both_kinds(lambda val, train: train.symlink_to(val.readlink())), TRAIN, DISAGREE[0]),
     "a tile moved": (of_both_kinds(lambda val, train: val.rename(train)), TRAIN, DISAGREE[0]),

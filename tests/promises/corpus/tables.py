@@ -85,12 +85,12 @@ CSVS: dict[str, Case] = {
         },
     ),
     **{
-        f"{name}: {case}": (damage(name), command, f"cannot read {name}: {said}")
+        f"{name}: {case}": (damage(name), command, said.format(name))
         for name, command in (("tgs/train.csv", PREPROCESS), ("tgs/depths.csv", PREPROCESS), (SUBMISSION, VALIDATE))
         for case, damage, said in (
-            ("a directory", folder_at, "Is a directory"),
-            ("a broken link", lambda name: link_at(name, "gone"), "No such file"),
-            ("unreadable", forbid, "Permission denied"),
+            ("a directory", folder_at, "cannot read {}: Is a directory"),
+            ("a broken link", lambda name: link_at(name, "gone"), "{} is a link to gone, and there is no /"),
+            ("unreadable", forbid, "cannot read {}: Permission denied"),
         )
     },
     "tgs/train.csv: a pipe": (pipe_at("tgs/train.csv"), PREPROCESS, "tgs/train.csv is a pipe"),

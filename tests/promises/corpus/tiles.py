@@ -70,7 +70,7 @@ IMAGES: dict[str, Case] = {
     "16 bits": (put(IMAGE, png(GRAY.astype(np.uint16))), PREPROCESS, f"{IMAGE} has 16 bits a pixel"),
     "1 bit": (put(IMAGE, build([bytes(14)] * 101, depth=1)), PREPROCESS, f"{IMAGE} has 1 bits a pixel"),
     "a directory": (folder_at(IMAGE), PREPROCESS, f"cannot read {IMAGE}: Is a directory"),
-    "a broken link": (link_at(IMAGE, "gone.png"), PREPROCESS, f"cannot read {IMAGE}: No such file"),
+    "a broken link": (link_at(IMAGE, "gone.png"), PREPROCESS, f"{IMAGE} is a link to gone.png, and there is no /"),
     "a link to itself": (link_at(IMAGE, "b.png"), PREPROCESS, f"cannot read {IMAGE}: Too many levels"),
     "a pipe": (pipe_at(IMAGE), PREPROCESS, f"{IMAGE} is a pipe"),
     "a device": (link_at(IMAGE, "/dev/zero"), PREPROCESS, f"{IMAGE} is a pipe or a device"),
@@ -85,9 +85,23 @@ IMAGES: dict[str, Case] = {
     "none": (both(remove("tgs/train/images"), folder_at("tgs/train/images")), PREPROCESS, "no .png in tgs/train/im"),
     "no folder": (remove("tgs/train"), PREPROCESS, "no train/images in tgs"),
     "no data": (remove("tgs"), PREPROCESS, "no such folder or zip: tgs"),
+    "a link to a disk that is away": (
+        both(remove("tgs"), link_at("tgs", "/mnt/none/tgs")),
+        PREPROCESS,
+        "tgs is a link to /mnt/none/tgs, and there is no /mnt/none; bring that there",
+    ),
+    "to predict, a link to a disk that is away": (
+        both(remove("tgs/test/images"), link_at("tgs/test/images", "../../none/x")),
+        PREDICT,
+        "tgs/test/images is a link to ../../none/x, and there is no /",
+    ),
     "to predict, truncated": (put(TEST_IMAGE, GOOD[:99]), PREDICT, f"{TEST_IMAGE} is truncated"),
     "to predict, 16 bits": (put(TEST_IMAGE, png(GRAY.astype(np.uint16))), PREDICT, f"{TEST_IMAGE} has 16 bits"),
-    "to predict, broken link": (link_at(TEST_IMAGE, "gone"), PREDICT, f"cannot read {TEST_IMAGE}: No such file"),
+    "to predict, broken link": (
+        link_at(TEST_IMAGE, "gone"),
+        PREDICT,
+        f"{TEST_IMAGE} is a link to gone, and",
+    ),
     "to predict, last batch": (put(TEST_IMAGE, b""), (*PREDICT, "--batch_size=1"), f"{TEST_IMAGE} is empty"),
     "to predict, a line break": (move(TEST_IMAGE, "tgs/test/images/\n.png"), PREDICT, "tgs/test/images/ has a file na"),
     "to predict, packed": (

@@ -113,7 +113,7 @@ ZIPS: dict[str, Case] = {
     "a broken link": (
         both(remove("tgs/train"), link_at("tgs/train.zip", "gone")),
         PREPROCESS,
-        "cannot unpack tgs/train.",
+        "tgs/train.zip is a link to gone, and there is no /",
     ),
     "nowhere to write": (both(WHOLE, put("data", "a file")), UNPACK, "cannot create the folder data/tgs"),
     "other tiles there": (
