@@ -7,8 +7,8 @@ from models.encoders.resnet import Features
 from models.parts import Part
 
 
-def decode(features: Features, channels: tuple[int, ...], parts: Sequence[Part] = ()) -> Features:
-    """U-Net decoder (Ronneberger et al., 2015, arXiv:1505.04597), from the largest stride to stride 1.
+def unet_decoder(features: Features, channels: tuple[int, ...], parts: Sequence[Part] = ()) -> Features:
+    """Build the U-Net decoder (Ronneberger et al., 2015, arXiv:1505.04597), from the largest stride to stride 1.
 
     Args:
         features: of the encoder, at strides up to 32; a stride may be left out and has no skip connection then.

@@ -20,23 +20,23 @@ class Part:
 
     @property
     def about(self) -> str:
-        """A line for `--model=list`."""
+        """Describe the part in a line for `--model=list`."""
         return (self.__doc__ or "no docstring").splitlines()[0]
 
     def encoder(self) -> dict[str, object]:
-        """Keyword arguments for the encoder, which must know them."""
+        """Give keyword arguments for the encoder, which must know them."""
         return {}
 
     def stage(self, x: KerasTensor, name: str) -> KerasTensor:
-        """What the decoder's stage `name` puts out, (B, H, W, C), from what it would."""
+        """Change what the decoder's stage `name` puts out, (B, H, W, C)."""
         return x
 
     def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
-        """What the logits are computed from, (B, S, S, C), from what they would be and all stages by stride."""
+        """Change what the logits are computed from, (B, S, S, C), given all stages by stride."""
         return x
 
     def heads(self, features: Features, stages: Features) -> list[KerasTensor]:
-        """Further outputs, for training only, from the encoder's features and the decoder's stages by stride."""
+        """Add outputs, for training only, to the encoder's features and the decoder's stages by stride."""
         return []
 
 

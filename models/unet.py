@@ -10,7 +10,7 @@ from keras import KerasTensor, layers
 from common.errors import InputError
 from common.names import find, list_names
 from models.blocks import make_logits
-from models.decoder import decode
+from models.decoder import unet_decoder
 from models.encoders.efficientnet import efficientnet_lite, efficientnet_v2
 from models.encoders.resnet import Features, resnet, tiny
 from models.parts import PARTS, Part
@@ -124,7 +124,7 @@ def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> 
 def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) -> list[KerasTensor]:
     """Build a network's outputs: logits, and what its parts add."""
     features = architecture.encoder(image, **{key: value for part in parts for key, value in part.encoder().items()})
-    stages = decode(features, architecture.decoder, parts)
+    stages = unet_decoder(features, architecture.decoder, parts)
     x = stages[1]
     for part in parts:
         x = part.top(x, stages)

@@ -20,7 +20,7 @@ def resnet(
     pool: bool = True,
     drop_path: float = 0.0,
 ) -> Features:
-    """ResNet (He et al., 2015, arXiv:1512.03385) on x (B, S, S, 1), as in timm.
+    """Build a ResNet (He et al., 2015, arXiv:1512.03385) on x (B, S, S, 1), as in timm.
 
     Args:
         blocks: how many in each of the four stages.
@@ -86,7 +86,7 @@ def _squeeze_excite(x: KerasTensor, name: str) -> KerasTensor:
 
 
 def tiny(x: KerasTensor) -> Features:
-    """Two convolutions a stride, 16 to 96 channels: for tests and demonstrations."""
+    """Build two convolutions a stride, of 16 to 96 channels: for tests and demonstrations."""
     features = {}
     for stride, filters in ((2, 16), (4, 24), (8, 32), (16, 64), (32, 96)):
         name = f"encoder.stride{stride}"

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from common.ring import SingleProcess
 from models import PARTS, Part, blocks, make_model
-from models.decoder import decode
+from models.decoder import unet_decoder
 from models.encoders import resnet as encoders
 from models.losses import bce, loss_of_outputs
 from models.randomness import step_random
@@ -120,7 +120,7 @@ def test_the_decoder_begins_at_the_largest_stride(deepest):
     features = {
         stride: keras.Input((64 // stride, 64 // stride, 3)) for stride in (2, 4, 8, 16, 32) if stride <= deepest
     }
-    stages = decode(features, (16, 8, 4, 2, 1))
+    stages = unet_decoder(features, (16, 8, 4, 2, 1))
     expected = {16: 16, 8: 8, 4: 4, 2: 2, 1: 1}
     assert {stride: y.shape[1:] for stride, y in stages.items()} == {
         stride: (64 // stride, 64 // stride, filters) for stride, filters in expected.items() if stride < deepest
