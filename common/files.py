@@ -28,6 +28,8 @@ def replacing(path: str | Path, *, exclusive: bool = False) -> Iterator[Path]:
     a format by the ending. With `exclusive` a `path` that exists is kept: FileExistsError.
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"cannot write {path}: it is a folder; give a name in it")
     temporary = _temporary(path)
     before, placed = _state(path), False
     try:
@@ -167,6 +169,12 @@ def read_json(path: str | Path) -> dict:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object; delete it and make it again")
     return value
+
+
+def named(path: str | Path) -> Path:
+    """The path, or where it really leads if it is `.` or ends in `..`, so that it has a name."""
+    path = Path(path)
+    return path.resolve() if path.name in ("", "..") else path
 
 
 def make_folder(path: str | Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.command import EXIT_INPUT, rank
 from common.errors import InputError, refusals
+from common.files import named
 
 MAX_CONFIG = 1 << 20  # bytes
 PLACES = ("PATH", "FILE", "FOLDER")  # metavars of the flags that name a place, all of one type
@@ -54,10 +55,12 @@ def place(text: str) -> str:
     """
     if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text):
         raise argparse.ArgumentTypeError(f"{text!a} is no name in UTF-8; rename it")  # TensorFlow knows no other
+    if not text:
+        raise argparse.ArgumentTypeError("no path is given; . is the current folder")
     path = os.path.expanduser(text)
     if path.startswith("~"):
         raise argparse.ArgumentTypeError(f"there is no home '{path.split('/')[0]}'; write ./{path} for that name here")
-    return os.path.realpath(path) if path.rstrip("/").rpartition("/")[2] in (".", "..") else path
+    return path if Path(path).name not in ("", "..") else str(named(path))
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from common.digests import digest
 from common.errors import InputError, refuse_broken_link
+from common.files import named
 from data.folds.tree import FOLD_COLUMNS, KINDS
 from data.tables import read_csv
 from data.tiles import TileSet, read_tiles
@@ -32,7 +33,7 @@ class Fold:
 
 def list_folds(data_path: str | Path) -> list[Path]:
     """The fold folders that `data_path` names: itself, or every `fold_*` in it, in order of number."""
-    root = Path(data_path)
+    root = named(data_path)
     if (root / "train").is_dir():
         return [root]
     folds = [path for path in root.glob("fold_*") if path.is_dir() and path.name[5:].isdigit()]
@@ -50,7 +51,7 @@ def read_fold(path: str | Path) -> Fold:
         InputError: no folds.csv, or one that nothing here would write; tiles that differ from it (edited, dangling,
             exchanged), or anything read_tiles refuses.
     """
-    path = Path(path)
+    path = named(path)
     table = read_folds_csv(path.parent)
     train, val = (read_part(path, part, table) for part in ("train", "val"))
     return Fold(path.name, train, val, fingerprint(table), table["fold"].nunique())
