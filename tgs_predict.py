@@ -223,7 +223,7 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
                     tile=tile,
                     overlap=overlap,
                     batch_size=args.batch_size,
-                    on_done=shown.update,
+                    progress=shown.update,
                 )
             probabilities[section.nothing] = 0
             mask = salt_mask(probabilities, ensemble.threshold, ensemble.min_area)

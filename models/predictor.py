@@ -31,14 +31,14 @@ class Predictor:
         self._shares = [float(share) for share in shares / shares.sum()]
         self._run = tf.function(self.probabilities, jit_compile=xla, autograph=False)
 
-    def __call__(self, images: np.ndarray, on_batch: Callable[[int], object] = lambda count: None) -> np.ndarray:
-        """Probabilities float32 (N, 101, 101), 0..1, of tiles uint8 (N, 101, 101); `on_batch` is told their sizes."""
+    def __call__(self, images: np.ndarray, progress: Callable[[int], object] = lambda count: None) -> np.ndarray:
+        """Predict tiles uint8 (N, 101, 101): float32 (N, 101, 101), 0..1; `progress` is told how many, batch by batch."""
         result = np.empty((len(images), TILE, TILE), np.float32)
         starts = range(0, len(images), self.batch_size)
         batches = (images[start : start + self.batch_size] for start in starts)
         for start, probabilities in zip(starts, self.each(batches), strict=True):
             result[start : start + len(probabilities)] = probabilities
-            on_batch(len(probabilities))
+            progress(len(probabilities))
         return result
 
     def each(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -58,7 +58,7 @@ class Predictor:
             yield done.numpy()[:count]
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        """The computation itself, for one batch: uint8 (B, 101, 101) -> float32 (B, 101, 101)."""
+        """Compute a batch, in the graph: uint8 (B, 101, 101) -> float32 (B, 101, 101)."""
         views = [(images, False), (images[:, :, ::-1], True)] if self.tta else [(images, False)]
         total = 0.0
         for (model, geometry), share in zip(self.models, self._shares, strict=True):

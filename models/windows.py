@@ -10,7 +10,7 @@ from data.rle import TILE
 
 
 def count_windows(shape: tuple[int, int], tile: int = TILE, overlap: float = 0.5) -> int:
-    """How many windows `predict_section` takes for a section of this shape (H, W)."""
+    """Count the windows that `predict_section` takes for a section of this shape (H, W)."""
     rows, columns = (len(_starts(max(side, tile), tile, overlap)) for side in shape)
     return rows * columns
 
@@ -22,7 +22,7 @@ def predict_section(
     tile: int = TILE,
     overlap: float = 0.5,
     batch_size: int = 64,
-    on_done: Callable[[int], object] = lambda count: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
     """Predict a section by overlapping windows; the weight of a window's pixel falls smoothly towards its border.
 
@@ -32,7 +32,7 @@ def predict_section(
         tile: side of a window in the section's pixels. Another than 101 is scaled to 101 and back: twice that for a
             section with twice the training tiles' pixels a metre.
         overlap: least share of a window, 0 to 0.9, that the next one in its row or column covers as well.
-        on_done: is told after each batch how many windows it had; see count_windows.
+        progress: is told after each batch how many windows it had; see count_windows.
     Returns:
         probabilities float32 (H, W) in 0..1, to within rounding.
     """
@@ -46,18 +46,18 @@ def predict_section(
         images = np.stack([_resize(section[y, x], TILE) for (y, _), (x, _) in batch])  # (N, 101, 101)
         for ((y, weight_y), (x, weight_x)), probabilities in zip(batch, predict(images), strict=True):
             total[y, x] += _resize(probabilities, tile) * weight_y[:, None] * weight_x
-        on_done(len(batch))
+        progress(len(batch))
     return total[top : top + height, left : left + width]
 
 
 def _starts(length: int, tile: int, overlap: float) -> np.ndarray:
-    """First pixels of the windows along a side: as few as cover it with this overlap, evenly spread from end to end."""
+    """Choose the first pixels of the windows along a side: as few as cover it with this overlap, evenly spread from end to end."""
     step = max(1, round(tile * (1 - overlap)))
     return np.linspace(0, length - tile, 1 + -(-(length - tile) // step)).round().astype(int)
 
 
 def windows_along(length: int, tile: int, overlap: float) -> list[tuple[slice, np.ndarray]]:
-    """The windows along a side, each with its weights float32 (tile,), which add up to 1 at every pixel.
+    """Place the windows along a side, each with its weights float32 (tile,), which add up to 1 at every pixel.
 
     A window's weights are the product of those along both sides, so they add up to 1 in the section too, with no
     second array of its size. They follow a raised cosine (Hann window), sampled so that it is nowhere 0.

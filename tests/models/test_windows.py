@@ -38,7 +38,7 @@ def test_windows_counted_by_hand(shape, tile, overlap, count):
         batches.append(len(images))
         return np.zeros(images.shape, np.float32)
 
-    predict_section(np.zeros(shape, np.uint8), predict, tile=tile, overlap=overlap, batch_size=4, on_done=told.append)
+    predict_section(np.zeros(shape, np.uint8), predict, tile=tile, overlap=overlap, batch_size=4, progress=told.append)
     assert sum(batches) == count
     assert told == batches
     assert batches[:-1] == [4] * (len(batches) - 1)
