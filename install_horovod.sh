@@ -29,6 +29,7 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=$HERE/.venv/bin/python
     [ -x "$PYTHON" ] || PYTHON=python3
 fi
+PYTHON=${PYTHON/#\~\//$HOME/}
 have "$PYTHON" || need "no Python interpreter '$PYTHON': run 'make env', or set PYTHON"
 HVD_GPU=${HVD_GPU:-0} HVD_GLOO=${HVD_GLOO:-1} HVD_MPI=${HVD_MPI:-auto}
 case $HVD_MPI in

@@ -31,7 +31,7 @@ if [ "${1:-}" = --elastic ]; then
     shift 2
 else
     if [ "${1:-}" = --hostfile ]; then
-        HOSTFILE=${2:-}
+        HOSTFILE=${2:-} HOSTFILE=${HOSTFILE/#\~\//$HOME/}
         [ -f "$HOSTFILE" ] || fail "error: --hostfile '$HOSTFILE': no such file; its lines are 'name slots=4'"
         shift 2
     fi
@@ -45,6 +45,7 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=$HERE/.venv/bin/python
     [ -x "$PYTHON" ] || PYTHON=python3
 fi
+PYTHON=${PYTHON/#\~\//$HOME/} # as in `env PYTHON=~/venv/bin/python`, where no shell expands it
 # The environment's own mpirun, which Horovod was built for, comes before the machine's.
 BIN=$("$PYTHON" -c 'import os, sys; print(os.path.dirname(os.path.abspath(sys.executable)))' 2>/dev/null) ||
     fail "error: no Python interpreter '$PYTHON': run 'make env', or set PYTHON"

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -169,6 +170,20 @@ def read_json(path: str | Path) -> dict:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object; delete it and make it again")
     return value
+
+
+def check_names(names: Iterable[str], folder: Path) -> None:
+    """InputError where two of `names` would be one in `folder`, which takes upper and lower case for the same."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name and _folds_case(folder):
+            raise InputError(f"the disk of {folder} takes '{other}' and '{name}' for the same; rename one")
+
+
+def _folds_case(folder: Path) -> bool:
+    with tempfile.TemporaryDirectory(prefix=".Case-", dir=folder) as probe:
+        return os.path.lexists(folder / Path(probe).name.swapcase())
 
 
 def named(path: str | Path) -> Path:

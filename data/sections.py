@@ -1,5 +1,6 @@
 """Seismic sections of any size: found, read with what in them means nothing, and pictures of what was predicted."""
 
+import errno
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 
 from common.errors import InputError, refusals, refuse_broken_link
-from common.files import replacing
+from common.files import UNSUPPORTED, replacing
 from data import png
 from data.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
 from data.orientation import looks_turned
@@ -68,7 +69,12 @@ def _open_npy(path: Path) -> np.ndarray:
     try:
         with refusals("read", path), warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
             check_is_file(path)
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            try:
+                values = np.load(path, mmap_mode="r", allow_pickle=False)
+            except OSError as error:
+                if error.errno not in {*UNSUPPORTED, errno.ENODEV}:  # a file system that maps nothing to memory
+                    raise
+                values = np.load(path, allow_pickle=False)
     except InputError:
         raise
     except Exception as error:  # numpy has Python parse the header: any of its errors

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import InputError
-from common.files import replacing
+from common.files import check_names, replacing
 from common.locks import held
 
 FOLD_COLUMNS = ("id", "fold", "coverage", "coverage_class", "depth", "group")
@@ -41,6 +41,7 @@ def write_fold_tree(folds_path: Path, table: pd.DataFrame, images: Path, masks: 
             old = sorted(path for path in folds_path.glob("fold_*") if path.name[5:].isdigit())
             for foreign in (file for path in old for file in _foreign(path, sources)):
                 raise InputError(f"{foreign} was not written by tgs_preprocess.py; move it away and run again")
+            check_names(table["id"], new)
             folds = sorted(table["fold"].unique())
             links: dict[str, Path] = {}
             for fold, (part, kind) in itertools.product(folds, PLACES):

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from common.errors import InputError, refusals
-from common.files import make_folder
+from common.files import check_names, make_folder
 from common.progress import bar, counted
 from data.tiles import is_id
 
@@ -83,6 +83,7 @@ def _unpack_zip(source: Path, name: str, staging: Path, target: Path, depth: int
             if len(set(places.values())) < len(places):
                 repeated = next(place for place, n in Counter(places.values()).items() if n > 1)
                 raise InputError(f"{name} holds {repeated} twice; keep one")
+            check_names(map(str, places.values()), staging)
             new = {m: staging / place for m, place in places.items() if not _is_there(m, target / place)}
             for folder in {path.parent for path in new.values()}:
                 make_folder(folder)

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers import lacking
@@ -108,6 +110,23 @@ def test_names_that_are_long_already(python, tmp_path):
     assert said.endswith(": File name too long; what was there before is whole")
 
 
+def test_names_that_differ_in_case_only(python, tmp_path):
+    """Two tiles of such names would be one: found before anything is written."""
+    code = "from pathlib import Path\nfrom common.files import check_names\n"
+    code += "run(lambda: check_names(['a1', 'b', 'A1'], Path('.')))"
+    assert error_line(python(code, fold=1)) == "the disk of . takes 'a1' and 'A1' for the same; rename one"
+    assert python(code).returncode == 0
+    assert os.listdir(tmp_path / "disk") == []
+
+
+def test_sections_where_files_are_not_mapped_to_memory(python, tmp_path):
+    np.save(tmp_path / "disk/section.npy", np.arange(40_000, dtype=np.float32).reshape(200, 200))
+    code = "from data import read_section\nprint(read_section('section.npy').sum())"
+    plain, other = python(code), python(code, map="ENODEV")
+    assert (other.returncode, other.stderr) == (0, "")
+    assert other.stdout == plain.stdout != ""
+
+
 # ---- the commands ----------------------------------------------------------------------------------------------
 
 
@@ -146,3 +165,14 @@ def test_folds_where_there_are_no_symlinks_and_names_are_folded(project, workspa
     done = project("tgs_preprocess.py", *flags, "--copy=True", symlink="EPERM", fold=1)
     assert (done.returncode, done.stderr) == (0, "")
     assert (workspace / "new/folds.csv").is_file()
+
+
+def test_tiles_of_a_zip_that_such_a_disk_takes_for_one(project, workspace, sample):
+    tile, mask = (next((sample / "train" / kind).glob("*.png")).read_bytes() for kind in ("images", "masks"))
+    with zipfile.ZipFile(workspace / "train.zip", "w") as archive:
+        for name in ("ab", "AB"):
+            archive.writestr(f"images/{name}.png", tile)
+            archive.writestr(f"masks/{name}.png", mask)
+    said = error_line(project("tgs_preprocess.py", "--data_path=train.zip", fold=1))
+    assert said.endswith("takes 'train/images/ab.png' and 'train/images/AB.png' for the same; rename one")
+    assert not (workspace / "data").exists()

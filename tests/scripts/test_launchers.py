@@ -53,6 +53,15 @@ def test_ring_keeps_the_callers_library_path(ring_python):
     assert "LD=/opt/lib" in run(RING, "1", PYTHON=ring_python, LD_LIBRARY_PATH="/opt/lib").stdout.splitlines()
 
 
+def test_ring_finds_interpreter_and_hosts_in_the_home(ring_python, tmp_path):
+    """As of `env PYTHON=~/venv/bin/python`, or of a quoted path: no shell has expanded them."""
+    hosts, interpreter = tmp_path / "hosts", ring_python.relative_to(tmp_path)
+    hosts.write_text("localhost slots=2\n")
+    done = run(RING, "--hostfile", "~/hosts", "2", PYTHON=f"~/{interpreter}", HOME=tmp_path)
+    assert f"-hostfile {hosts}" in done.stdout.replace("\n", " "), done.stderr
+    assert str(ring_python) in done.stdout.splitlines()
+
+
 def test_ring_without_mpirun_names_the_installer(ring_python, tmp_path):
     (ring_python.parent / "mpirun").unlink()
     path = tools(tmp_path / "tools", "bash", "dirname", "env")

@@ -135,3 +135,9 @@ def test_mpirun_starts_its_daemons_with_srun(tmp_path, slurm):
 @pytest.mark.slow
 def test_a_slurm_job_trains_on_two_nodes(workspace, slurm):
     completes(workspace, "sbatch", "--nodes=2", BATCH, PATH=slurm)
+
+
+def test_the_toolkits_folder_may_lie_in_the_home(tmp_path):
+    """As of `sbatch --export=ALL,TGS_HOME=~/tgs`, where no shell expands it."""
+    done = run(ROOT / "train_ring.sbatch", SLURM_JOB_NODELIST="one", TGS_HOME="~/tgs", HOME=tmp_path)
+    assert_one_error_line(done, f"error: no {tmp_path}/tgs/train_multi_gpu_ring.sh: ")
