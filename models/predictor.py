@@ -32,7 +32,7 @@ class Predictor:
         self._run = tf.function(self.probabilities, jit_compile=xla, autograph=False)
 
     def __call__(self, images: np.ndarray, progress: Callable[[int], object] = lambda count: None) -> np.ndarray:
-        """Predict tiles uint8 (N, 101, 101): float32 (N, 101, 101), 0..1; `progress` is told how many, batch by batch."""
+        """Predict tiles uint8 (N, 101, 101): float32 (N, 101, 101), 0..1; `progress` is told each count."""
         result = np.empty((len(images), TILE, TILE), np.float32)
         starts = range(0, len(images), self.batch_size)
         batches = (images[start : start + self.batch_size] for start in starts)

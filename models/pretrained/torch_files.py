@@ -51,7 +51,7 @@ def parse_torch(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _parse_zip(content: bytes) -> object:
-    """The format since PyTorch 1.6: an archive of the program and a file a storage, none compressed."""
+    """Read the format since PyTorch 1.6: an archive of the program and a file a storage, none compressed."""
     archive = zipfile.ZipFile(BytesIO(content))
     if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
         raise ValueError("compressed")
@@ -70,7 +70,7 @@ def _parse_zip(content: bytes) -> object:
 
 
 def _parse_legacy(file: BytesIO, size: int) -> object:
-    """The format before: magic number, version, machine, program, keys of the storages, and each with its length."""
+    """Read the format before: magic number, version, machine, program, keys of the storages, and each with its length."""
     if (_Unpickler(file).load(), _Unpickler(file).load()) != (MAGIC, PROTOCOL):
         raise ValueError("neither an archive nor PyTorch's magic number")
     if _Unpickler(file).load()["little_endian"] is not True:
@@ -100,7 +100,7 @@ def _numbers(data: bytes, number: np.dtype, count: int) -> np.ndarray:
 
 
 def _harmless(file: BytesIO) -> BytesIO:
-    """The program at the file's position, which moves to its end, as a program that may be followed."""
+    """Read the program at the file's position, which moves to its end; returns one that may be followed."""
     program, content = [], file.getbuffer()
     for step, (operation, value, start) in enumerate(pickletools.genops(file)):
         if step == MAX_STEPS or (operation.name == "LONG_BINPUT" and value > MAX_STEPS):  # memory up to that number
@@ -132,7 +132,7 @@ class _Unpickler(pickle.Unpickler):
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Callable | str:
-        """What stands for a name in the program: a function of ours, or the kind of numbers in a storage."""
+        """Look up what stands for a name in the program: a function of ours, or the kind of numbers in a storage."""
         kind = name.removesuffix("Storage")
         if (module, name) in FUNCTIONS:
             return FUNCTIONS[module, name]
@@ -141,7 +141,7 @@ class _Unpickler(pickle.Unpickler):
         raise ValueError(f"asks for '{module}.{name}'")
 
     def persistent_load(self, saved: tuple) -> np.ndarray:
-        """The numbers of ("storage", kind, key, device, count), and perhaps None for a view."""
+        """Read the numbers of ("storage", kind, key, device, count), and perhaps None for a view."""
         word, kind, key, _, count, *view = saved
         if _is(str, word) != "storage" or view not in ([], [None]):
             raise ValueError("numbers of an unknown kind")
@@ -154,7 +154,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> np.ndarray:
-    """A view of a storage, within whose bounds it must lie; the rest is whether it is trained, hooks and notes."""
+    """View a storage, within whose bounds it must lie; the rest is whether it is trained, hooks and notes."""
     size = _is(np.ndarray, storage).itemsize
     if 0 in _counts(shape) or math.prod(shape) > storage.size:
         raise ValueError("a tensor that is empty, or not within its numbers")
@@ -170,21 +170,21 @@ FUNCTIONS = {
 
 
 def _is(kind: type, value: object):
-    """The value, of exactly this type."""
+    """Return the value, which must be of exactly this type."""
     if type(value) is not kind:
         raise TypeError(f"a {type(value).__name__} where a {kind.__name__} should be")
     return value
 
 
 def _counts(values: object) -> tuple[int, ...]:
-    """Whole numbers of at least 0, and at most 9 of them."""
+    """Return the values, which must be whole numbers of at least 0, and at most 9 of them."""
     if len(_is(tuple, values)) > 9 or any(_is(int, value) < 0 for value in values):
         raise ValueError("a negative number, or too many dimensions")
     return values
 
 
 def _flat(saved: object) -> dict[str, np.ndarray]:
-    """The arrays in a dictionary, and in those in it to the fourth level, each dictionary once."""
+    """Find the arrays in a dictionary, and in those in it to the fourth level, each dictionary once."""
     found, level, seen = {}, [("", saved)], set()
     for _ in range(4):
         dicts = [(prefix, d) for prefix, d in level if type(d) is Dict and not (id(d) in seen or seen.add(id(d)))]
