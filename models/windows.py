@@ -51,7 +51,7 @@ def predict_section(
 
 
 def _starts(length: int, tile: int, overlap: float) -> np.ndarray:
-    """Place the windows along a side: as few as cover it with this overlap, evenly spread; returns where each starts."""
+    """Place the windows along a side: as few as cover it with this overlap, evenly spread; returns their starts."""
     step = max(1, round(tile * (1 - overlap)))
     return np.linspace(0, length - tile, 1 + -(-(length - tile) // step)).round().astype(int)
 

@@ -24,7 +24,7 @@ def layouts(layers: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _timm_v2(layers: list[str]) -> dict[str, str]:
-    """Name layers as timm does, which counts an EfficientNetV2's stages and blocks from 0; Keras has numbers and letters."""
+    """Name layers as timm does, which counts stages and blocks from 0 where Keras has numbers and letters."""
     theirs = {"stem_conv": "conv_stem", "stem_bn": "bn1"}
     for name in layers:
         if match := re.fullmatch(r"(block(\d)(\w)_)(.*)", name):

@@ -70,7 +70,7 @@ def _parse_zip(content: bytes) -> object:
 
 
 def _parse_legacy(file: BytesIO, size: int) -> object:
-    """Read the format before: magic number, version, machine, program, keys of the storages, and each with its length."""
+    """Read the format before: magic number, version, machine, program, storages' keys, and each with its length."""
     if (_Unpickler(file).load(), _Unpickler(file).load()) != (MAGIC, PROTOCOL):
         raise ValueError("neither an archive nor PyTorch's magic number")
     if _Unpickler(file).load()["little_endian"] is not True:
