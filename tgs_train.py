@@ -12,63 +12,71 @@ Writes weights/<model>/fold_k_best.weights.h5 and fold_k_last.weights.h5 with th
 history.csv and TensorBoard events.
 """
 
+from __future__ import annotations
+
 import math
+import shlex
 import time
-from contextlib import ExitStack
+from argparse import Namespace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import data
+import models
+import training
 from common.backend import load_tensorflow
 from common.command import rank, run
 from common.errors import SharedError
-from common.flags import Parser, config_text, number
+from common.flags import Parser, command_line, config_text, number
 from common.progress import bar, duration
-from common.surroundings import shared_settings
-from training.compile_cache import compile_cache
+from common.ring.join import join
 
-LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
-# Flags that may differ between the machines of a ring.
-PLACES = ("data_path", "weights_path", "log_dir", "teacher", "unlabelled_path", "xla_cache", "config", "verbose")
-# Flags that do not shape the result, or may change between a run and its resumption.
-FREE_FLAGS = (*PLACES, "resume", "hvd", "batch_size", "xla")
+if TYPE_CHECKING:
+    from common.ring import Ring
+
+# The packages' facades are lazy: to name one here loads nothing heavy, and --help is answered at once.
 
 
 def parser(hvd: bool) -> Parser:
-    p = Parser(__doc__)
+    p, d = Parser(__doc__), training.Settings()  # the settings' own defaults
     p.group("what is trained")
     p.option("data_path", "folds/fold_0", "a fold, or the folder of all folds", metavar="PATH")
-    p.option("model", "resnet34", "network, with parts a sum like resnet34+scse; list: shows them", metavar="NAME")
+    p.option("model", d.model, "network, with parts a sum like resnet34+scse; list: shows them", metavar="NAME")
     size = number(int, 32, 1024)
-    p.option("target_size", 128, "side of its input in pixels, a multiple of 32", type=size, metavar="N")
-    p.option("encoder_weights", None, "ImageNet weights: imagenet, timm/NAME, or a file", metavar="PATH")
-    p.option("drop", "none", "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
+    p.option("target_size", d.target_size, "side of its input in pixels, a multiple of 32", type=size, metavar="N")
+    p.option("encoder_weights", d.encoder_weights, "ImageNet weights: imagenet, timm/NAME, or a file", metavar="PATH")
+    p.option("drop", d.drop, "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
     p.group("how")
-    p.option("epochs", 90, "passes over the training tiles", type=number(int, 1, 100000), metavar="N")
+    p.option("epochs", d.epochs, "passes over the training tiles", type=number(int, 1, 100000), metavar="N")
     p.option("batch_size", 16, "tiles a step and process", type=number(int, 1, 4096), metavar="N")
     rate = "AdamW's peak rate for one process; times sqrt(processes) in a ring"
-    p.option("learning_rate", 1e-3, rate, type=number(float, 1e-9, 10), metavar="X")
+    p.option("learning_rate", d.learning_rate, rate, type=number(float, 1e-9, 10), metavar="X")
     warmup = "epochs of linear warm-up, then cosine decay to 0"
-    p.option("warmup_epochs", 5, warmup, type=number(int, 0, 100000), metavar="N")
+    p.option("warmup_epochs", d.warmup_epochs, warmup, type=number(int, 0, 100000), metavar="N")
     cycles = "cosine cycles of equal length; with several each one's end is kept, for tgs_predict.py --pick=cycles"
-    p.option("cycles", 1, cycles, type=number(int, 1, 1000), metavar="N")
-    p.option("weight_decay", 0.05, "AdamW's decoupled weight decay", type=number(float, 0, 10), metavar="X")
-    p.option("loss", "bce", "a loss, or a sum like bce+dice; list: shows them", metavar="NAME")
-    p.flag("use_lovasz", True, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
-    p.option("augment", "warp+light", "augmentations, or none; list: shows them", metavar="NAME")
-    p.option("ema_decay", 0.999, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X")
+    p.option("cycles", d.cycles, cycles, type=number(int, 1, 1000), metavar="N")
+    p.option("weight_decay", d.weight_decay, "AdamW's decoupled weight decay", type=number(float, 0, 10), metavar="X")
+    p.option("loss", d.loss, "a loss, or a sum like bce+dice; list: shows them", metavar="NAME")
+    p.flag("use_lovasz", d.use_lovasz, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
+    p.option("augment", d.augment, "augmentations, or none; list: shows them", metavar="NAME")
+    p.option(
+        "ema_decay", d.ema_decay, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X"
+    )
     swa = "part of the last cycle's epochs over which that average is the equal mean of all steps (SWA)"
-    p.option("swa", 0.0, swa, type=number(float, 0, 1), metavar="X")
-    p.option("seed", 1, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
+    p.option("swa", d.swa, swa, type=number(float, 0, 1), metavar="X")
+    p.option("seed", d.seed, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
     p.group("self-training")
     teacher = "pretrain on tiles without labels, as the weights in this folder (of an earlier round) label them"
     p.option("teacher", None, teacher, metavar="FOLDER")
     p.option("unlabelled_path", "data/tgs", "those tiles: a folder with test/images, or of tiles", metavar="PATH")
     sure = "share of its pixels that the teacher must be sure of, or a tile is left out"
-    p.option("confidence", 0.9, sure, type=number(float, 0, 1), metavar="X")
+    p.option("confidence", d.confidence, sure, type=number(float, 0, 1), metavar="X")
     pretrain = "of the epochs, how many pretrain, in a cycle of their own (default: half of them)"
     p.option("pretrain_epochs", None, pretrain, type=number(int, 1, 100000), metavar="N")
     p.group("on which machine, and where to")
-    p.flag("mixed_precision", False, "compute in bfloat16 (default: False)")
+    p.flag("mixed_precision", d.mixed_precision, "compute in bfloat16 (default: False)")
     p.flag("xla", None, "compile with XLA (default: on a GPU)")
     p.option("xla_cache", None, "keep what XLA compiles here, for later runs", metavar="PATH")
     p.flag("resume", True, "go on where the last run stopped (default: True)")
@@ -78,14 +86,12 @@ def parser(hvd: bool) -> Parser:
     return p
 
 
-def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
+def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[models.Recipe]:
     """Train the folds that the flags name; returns the recipe of each fold's last weights."""
     args = parser(hvd).parse_args(argv)
 
-    with compile_cache(args.xla_cache):
+    with training.keep_compiled(args.xla_cache):
         load_tensorflow(verbose=args.verbose)  # after the flags: --help and a misspelt flag are answered at once
-        from common.ring.join import join
-
         if table := listed(args):
             if not rank():
                 print(table)
@@ -93,138 +99,129 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[dict]:
         return join(args.hvd, partial(train, args))
 
 
-def listed(args) -> str:
-    """The names that a flag given as `list` can have, and what they are; "" when none is."""
-    from models.losses import list_losses
-    from models.unet import list_models
-    from training.augment.augmenter import list_augmentations
-    from training.cleaning import list_rules
-
-    lists = {"model": list_models, "loss": list_losses, "augment": list_augmentations, "drop": list_rules}
+def listed(args: Namespace) -> str:
+    """List the names that a flag given as `list` can have, and what they are; "" when none is."""
+    lists = {"model": models.list_models, "loss": models.list_losses}
+    lists |= {"augment": training.list_augmentations, "drop": training.list_rules}
     return "\n".join(f"--{name}\n{names()}" for name, names in lists.items() if getattr(args, name) == "list")
 
 
-def train(args, ring) -> list[dict]:
+def train(args: Namespace, ring: Ring) -> list[models.Recipe]:
     """Train fold after fold with the ranks of `ring`."""
-    from data.folds.fold import list_folds
-    from models.weights import versions
-    from training.self_training import Teachers
-
-    folds = ring.on_all(lambda: list_folds(args.data_path))
-    shape = ring.on_all(lambda: shaping(args))
-    facts = {f"flag --{name}": value for name, value in vars(args).items() if name not in PLACES}
-    facts |= {name: value for name, value in versions().items() if name != "commit"}  # the code itself says more
-    facts["flag --pretrain_epochs"] = shape["pretrain_epochs"]  # whether there is a teacher, too
-    ring.check_same(facts | shared_settings() | {"folds": [fold.name for fold in folds]})
-    places = {"folder": args.teacher, "unlabelled_path": args.unlabelled_path}
-    teachers = Teachers(**places, epochs=shape["pretrain_epochs"], confidence=args.confidence, ring=ring, xla=args.xla)
+    settings, folds = training.read_settings(args, ring)
+    shares = {"epochs": settings.pretrain_epochs, "confidence": settings.confidence}
+    teachers = training.make_teachers(args.teacher, args.unlabelled_path, ring, **shares, xla=args.xla)
     # One learner for all folds of as many steps: each of its own would trace and compile anew.
-    learners = lru_cache(maxsize=1)(partial(make_learner, args, ring))
-    recipes = []
-    for path in folds:
-        with ExitStack() as stack:
-            recipes.append(train_fold(args, path, ring, stack=stack, learners=learners, teachers=teachers))
-    ring.print(next_command(args, recipes[-1]))
+    learners = lru_cache(maxsize=1)(
+        partial(training.Learner, settings, ring=ring, batch_size=args.batch_size, xla=args.xla)
+    )
+    recipes = [train_fold(args, settings, path, ring, learners=learners, teachers=teachers) for path in folds]
+    ring.print(next_command(args, folds[-1], recipes[-1]))
     return recipes
 
 
-def shaping(args) -> dict:
-    """The flags that shape the result."""
-    from training.self_training import pretrain_epochs
+@dataclass
+class Run:
+    """The training of one fold, under way."""
 
-    pretraining = pretrain_epochs(args.epochs, args.teacher, args.pretrain_epochs)
-    flags = {name: value for name, value in vars(args).items() if name not in FREE_FLAGS}
-    return flags | {"pretrain_epochs": pretraining}
-
-
-def make_learner(args, ring, steps: int):
-    """Build network, optimizer and step for epochs of `steps` steps."""
-    from training.learner import Learner
-
-    flags = {name: value for name, value in shaping(args).items() if name not in ("use_lovasz", "drop", "confidence")}
-    build = partial(Learner, steps=steps, batch_size=args.batch_size, ring=ring, xla=args.xla)
-    return ring.on_all(lambda: build(**flags))
+    args: Namespace
+    settings: training.Settings
+    ring: Ring
+    fold: data.Fold
+    batches: training.TrainingBatches
+    learner: training.Learner
+    outputs: training.Outputs
+    progress: training.Progress
 
 
-def train_fold(args, path: Path, ring, *, stack: ExitStack, learners, teachers) -> dict:
+def train_fold(
+    args: Namespace, settings: training.Settings, path: Path, ring: Ring, *, learners, teachers
+) -> models.Recipe:
     """Train one fold from wherever it stands to its last epoch; returns the recipe of its last weights.
 
     Args:
-        stack: takes what the run holds for itself alone, for the caller to let go.
         learners: gives the learner for epochs of so many steps.
         teachers: label the tiles to pretrain on, if any.
     """
-    from data.folds.fold import read_fold
-    from training.batches import TrainingBatches
-    from training.cleaning import clean
-    from training.outputs import Outputs
-    from training.state import Progress
-    from training.validation import validate
-
     started = time.perf_counter()
-    fold = ring.on_all(lambda: read_fold(path))
-    ring.check_same({"split": fold.fingerprint, "content of tiles": fold.digest})
-    kept, dropped = ring.on_all(lambda: clean(fold.train, args.drop))
-    batches = TrainingBatches(kept, batch_size=args.batch_size, seed=args.seed, rank=ring.rank, size=ring.size)
+    fold, tiles, dropped = training.read_tiles(path, settings.drop, ring)
+    shares = {"rank": ring.rank, "size": ring.size}
+    batches = training.TrainingBatches(tiles, batch_size=args.batch_size, seed=settings.seed, **shares)
     learner = learners(len(batches))
     learner.restart()
-
-    # Resume: with no state on disk, or none wanted, this is epoch 0. Then all ranks take the chief's values.
-    places = Path(args.weights_path) / args.model, Path(args.log_dir) / args.model / fold.name
-    outputs = Outputs(*places, fold.name, learner.variables)
-    fresh = Progress(flags=shaping(args), fingerprint=fold.fingerprint, teacher=teachers.of(fold, places[0]))
-    ring.on_chief(lambda: outputs.hold(stack))
-    progress = Progress(**ring.on_chief(lambda: vars(outputs.resume(fresh) if args.resume else fresh)))
-    ring.broadcast(learner.variables)
-    if progress.epoch == args.epochs:
-        ring.print(f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew")
-        return ring.on_chief(outputs.last_recipe)
-    batches, progress.teacher = teachers.pretraining(fold, batches, progress)
-    ring.on_chief(lambda: outputs.begin(config_text(args, "tgs_train.py")))
-    tiles = len(batches) * args.batch_size * ring.size  # trained on in an epoch
-    ring.print(
-        f"{fold.name}: {len(kept)} tiles to train{dropped}, {len(fold.val)} to validate; "
-        f"{teachers.told(progress.teacher)}{args.model}, epochs {progress.epoch + 1} to {args.epochs} of "
-        f"{len(batches)} steps of {ring.size} x {args.batch_size} tiles; {ring.device}; "
-        f"ready after {time.perf_counter() - started:.1f} s"
-    )
-
-    for epoch in range(progress.epoch, args.epochs):
-        began = time.perf_counter()
-        title = f"{fold.name} epoch {epoch + 1}/{args.epochs}"
-        share = (LOVASZ_SHARE if epoch >= LOVASZ_START * args.epochs else 0.0) if args.use_lovasz else None
-        try:
-            with bar(title, tiles, "image") as shown:
-                numbers = {"score": f"{progress.last_score:.4f}", "lr": f"{learner.learning_rate(epoch):.1e}"}
-                on_step = partial(show_step, shown, tiles // len(batches), numbers)
-                trained = learner.train_epoch(batches.epoch(epoch), epoch, share, on_step)
-            with bar(f"{title}, validation", len(fold.val)) as shown:
-                result = validate(learner.predictor, fold.val, ring, lambda count: shown.update(count * ring.size))
-            if not math.isfinite(result.loss):
-                raise FloatingPointError(f"epoch {epoch + 1}, after step {len(batches)}: val_loss is {result.loss}")
-        except FloatingPointError as error:  # found by every rank
-            raise SharedError(f"{fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
-
-        row = {"epoch": epoch + 1, "loss": trained.loss, "val_loss": result.loss, "val_score": result.score}
-        best = progress.add(row | {"learning_rate": learner.learning_rate(epoch + 1)}, time.perf_counter() - began)
-        recipe = make_recipe(args, fold, ring, progress, learner.schedule)
-        save = partial(outputs.save, cycle=learner.schedule.ended(progress.epoch))
-        ring.on_chief(partial(save, learner.ema, recipe, progress, result, trained))
-        left = (args.epochs - progress.epoch) * progress.seconds / progress.epoch
+    folders = Path(args.weights_path) / settings.model, Path(args.log_dir) / settings.model / fold.name
+    outputs = training.Outputs(*folders, fold.name, learner.variables, ring)
+    teacher = teachers.of(fold, outputs.folder)
+    fresh = training.Progress(settings=settings, fingerprint=fold.fingerprint, teacher=teacher)
+    with outputs.held():
+        # Resume: with no state on disk, or none wanted, this is epoch 0. All ranks take the chief's values.
+        progress = outputs.resume(fresh, anew=not args.resume)
+        if progress.epoch == settings.epochs:
+            ring.print(
+                f"{fold.name}: finished before, best score {progress.best_score:.4f}; --resume=False trains anew"
+            )
+            return outputs.last_recipe()
+        batches, progress.teacher = teachers.pretraining(fold, batches, progress)
+        outputs.begin(config_text(args, "tgs_train.py"))
         ring.print(
-            f"{title}: loss {trained.loss:.4f}{' (pseudo-labels)' * (epoch < teachers.epochs)}, "
-            f"val_loss {result.loss:.4f}, val_score {result.score:.4f}{' (best)' if best else ''}, "
-            f"{trained.speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
-            f"{f', {duration(left)} left' if left else ''}"
+            f"{fold.name}: {len(tiles)} tiles to train{dropped}, {len(fold.val)} to validate; "
+            f"{training.describe_pretraining(progress.teacher)}{settings.model}, "
+            f"epochs {progress.epoch + 1} to {settings.epochs} of "
+            f"{len(batches)} steps of {ring.size} x {args.batch_size} tiles; {ring.device}; "
+            f"ready after {time.perf_counter() - started:.1f} s"
         )
-        if epoch + 1 < args.epochs:
-            ring.admit_newcomers()
-
+        run = Run(args, settings, ring, fold, batches, learner, outputs, progress)
+        while progress.epoch < settings.epochs:
+            recipe = train_epoch(run, progress.epoch)
+            if progress.epoch < settings.epochs:
+                ring.admit_newcomers()
     ring.print(
         f"{fold.name}: best score {progress.best_score:.4f} in epoch {progress.best_epoch}, last "
         f"{progress.last_score:.4f}, after {duration(progress.seconds)}; wrote {outputs}"
     )
     return recipe
+
+
+def train_epoch(run: Run, epoch: int) -> models.Recipe:
+    """Train, validate and save epoch number `epoch`, counted from 0; returns the recipe of its weights."""
+    began = time.perf_counter()
+    settings, learner, progress = run.settings, run.learner, run.progress
+    title = f"{run.fold.name} epoch {epoch + 1}/{settings.epochs}"
+    try:
+        trained, result = learn(run, epoch, title)
+        if not math.isfinite(result.loss):
+            raise FloatingPointError(f"epoch {epoch + 1}, after step {len(run.batches)}: val_loss is {result.loss}")
+    except FloatingPointError as error:  # found by every rank
+        raise SharedError(f"{run.fold.name}, {error}; lower --learning_rate, what was saved is kept") from None
+
+    row = {"epoch": epoch + 1, "loss": trained.loss, "val_loss": result.loss, "val_score": result.score}
+    best = progress.add(row | {"learning_rate": learner.learning_rate(epoch + 1)}, time.perf_counter() - began)
+    recipe = make_recipe(run)
+    cycle = learner.schedule.ended(progress.epoch)
+    run.outputs.save(learner.ema, recipe, progress, result, trained, cycle=cycle)
+    left = (settings.epochs - progress.epoch) * progress.seconds / progress.epoch
+    run.ring.print(
+        f"{title}: loss {trained.loss:.4f}{' (pseudo-labels)' * (epoch < settings.pretrain_epochs)}, "
+        f"val_loss {result.loss:.4f}, val_score {result.score:.4f}{' (best)' * best}, "
+        f"{trained.speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
+        f"{f', {duration(left)} left' if left else ''}"
+    )
+    return recipe
+
+
+def learn(run: Run, epoch: int, title: str) -> tuple[training.Epoch, training.Validation]:
+    """Train an epoch, then validate, each with a bar."""
+    learner, ring = run.learner, run.ring
+    tiles_a_step = run.args.batch_size * ring.size
+    with bar(title, len(run.batches) * tiles_a_step, "image") as shown:
+        numbers = {"score": f"{run.progress.last_score:.4f}", "lr": f"{learner.learning_rate(epoch):.1e}"}
+        progress = partial(show_step, shown, tiles_a_step, numbers)
+        trained = learner.train_epoch(run.batches.epoch(epoch), epoch, run.settings.lovasz_share(epoch), progress)
+    with bar(f"{title}, validation", len(run.fold.val)) as shown:
+        counted = training.validate(
+            learner.predictor, run.fold.val, ring, lambda count: shown.update(count * ring.size)
+        )
+    return trained, counted
 
 
 def show_step(shown, images: int, numbers: dict[str, str], losses: list) -> None:
@@ -234,42 +231,50 @@ def show_step(shown, images: int, numbers: dict[str, str], losses: list) -> None
         shown.set_postfix({"loss": f"{loss:.4f}", **numbers}, refresh=False)
 
 
-def make_recipe(args, fold, ring, progress, schedule) -> dict:
-    """All that made the weights of an epoch, and all that prediction needs to rebuild their network."""
-    from models.weights import versions
+def make_recipe(run: Run) -> models.Recipe:
+    """Note all that made the weights of an epoch, and all that prediction needs to rebuild their network."""
+    settings, progress, schedule = run.settings, run.progress, run.learner.schedule
+    return models.Recipe(
+        teacher=progress.teacher or None,
+        model=settings.model,
+        target_size=settings.target_size,
+        fold=run.fold.name,
+        folds=run.fold.count,
+        fingerprint=run.fold.fingerprint,
+        epoch=progress.epoch,
+        cycle=schedule.number(progress.epoch - 1),
+        cycles=schedule.count,
+        score=progress.last_score,
+        threshold=0.5,
+        train_seconds=round(progress.seconds, 1),
+        processes=run.ring.size,
+        flags=vars(run.args),
+        versions=models.versions(),
+    )
 
-    return ({"teacher": progress.teacher} if progress.teacher else {}) | {
-        "model": args.model,
-        "target_size": args.target_size,
-        "fold": fold.name,
-        "folds": fold.count,
-        "fingerprint": fold.fingerprint,
-        "epoch": progress.epoch,
-        "cycle": schedule.number(progress.epoch - 1),
-        "cycles": schedule.count,
-        "score": progress.last_score,
-        "threshold": 0.5,
-        "train_seconds": round(progress.seconds, 1),
-        "processes": ring.size,
-        "flags": vars(args),
-        "versions": versions(),
-    }
 
-
-def next_command(args, recipe: dict) -> str:
-    """What to type next: the evaluation once every fold of the split has weights, until then one fold's prediction."""
+def next_command(args: Namespace, path: Path, recipe: models.Recipe) -> str:
+    """Say what to type next: the evaluation once every fold of the split has weights, until then a prediction."""
     folder = Path(args.weights_path) / args.model
     kept = f"cycle{args.cycles}" if args.cycles > 1 else "best"
-    missing = [k for k in range(recipe["folds"]) if not (folder / f"fold_{k}_{kept}.weights.h5").is_file()]
+    missing = [k for k in range(recipe.folds) if not (folder / f"fold_{k}_{kept}.weights.h5").is_file()]
     if missing:
-        return (
-            f"next: python tgs_predict.py --file_name={folder}/{recipe['fold']}_best.weights.h5, "
-            f"or train the {len(missing)} other folds: this command with --data_path={Path(args.data_path).parent}"
-        )
-    elsewhere = "" if args.weights_path == "weights" else f" --weights_path={args.weights_path}"
-    return (
-        f"next: python tgs_predict.py --oof=True --model={args.model}{' --pick=cycles' * (args.cycles > 1)}{elsewhere}"
-    )
+        file = folder / f"{recipe.fold}_best.weights.h5"
+        line = command_line("tgs_predict.py", file_name=file, data_path=tiles_to_predict(path))
+        others = f"--data_path={shlex.quote(str(path.parent))}"
+        return f"next: {line}\nor train the {len(missing)} other folds: this command with {others}"
+    places = {"weights_path": args.weights_path, "folds_path": path.parent}
+    elsewhere = {name: place for name, place in places.items() if str(place) != name.removesuffix("_path")}
+    pick = "cycles" if args.cycles > 1 else None
+    return f"next: {command_line('tgs_predict.py', oof=True, model=args.model, pick=pick, **elsewhere)}"
+
+
+def tiles_to_predict(path: Path) -> Path | None:
+    """Find tiles for a first prediction: the test tiles beside those of a fold; None where they are in data/tgs."""
+    for folder in (data.raw_folder(path), Path("data/tgs")):
+        if folder and ((folder / "test/images").is_dir() or (folder / "test.zip").is_file()):
+            return None if folder.resolve() == Path("data/tgs").resolve() else folder
+    return path / "val/images"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from models.predictor import Predictor
 from models.unet import make_model
 from models.weights import versions
 from training.learner import Learner
+from training.settings import Settings
 
 
 def tiles(batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,15 +33,8 @@ def tiles(batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 def train(*, model: str, size: int, batch: int, mode: str) -> Block:
     """Steps of training; they end with the reading of every loss, as an epoch does."""
-    learner = Learner(
-        model=model,
-        target_size=size,
-        steps=200,
-        epochs=90,
-        batch_size=batch,
-        ring=SingleProcess(),
-        mixed_precision=mode == "bfloat16",
-    )
+    settings = Settings(model=model, target_size=size, mixed_precision=mode == "bfloat16")
+    learner = Learner(settings, 200, SingleProcess(), batch_size=batch)
     with tf.device("cpu"):
         images, masks = map(tf.constant, tiles(batch))
 

@@ -103,6 +103,7 @@ def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> 
     from training.batches import TrainingBatches
     from training.learner import Epoch, Learner
     from training.outputs import Outputs
+    from training.settings import Settings
     from training.state import Progress
     from training.step import TrainingStep
     from training.validation import validate
@@ -110,7 +111,7 @@ def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> 
     tiles = part(read_fold(project.folder / "folds/fold_0").train, (1 + rounds) * BATCH)
     name, size = network
     ring, batches = SingleProcess(), TrainingBatches(tiles, batch_size=BATCH, seed=1)
-    learner = Learner(model=name, target_size=size, steps=STEPS, epochs=90, batch_size=BATCH, ring=ring)
+    learner = Learner(Settings(model=name, target_size=size), STEPS, ring, batch_size=BATCH)
     with clocked(TrainingStep, "__call__") as steps:
         while len(steps) < 1 + rounds:
             learner.train_epoch(batches.epoch(0), 0, 0.0)
@@ -121,7 +122,7 @@ def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> 
     predicted = [s / BATCH for s in seconds(lambda: predictor(some.images[:BATCH]), rounds)]
 
     places = (project.folder / "weights" / name, project.folder / "logs" / name)
-    outputs = Outputs(*places, "benchmark", learner.variables)
+    outputs = Outputs(*places, "benchmark", learner.variables, ring)
     trained = Epoch(0.5, 1.0, np.ones(STEPS), np.ones(STEPS))
     progress = Progress()
 

@@ -179,10 +179,11 @@ def serve(*, hvd: bool, cores: Sequence[int], model: str, size: int, batch: int)
     from common.ring.horovod import HorovodRing
     from common.ring.single import SingleProcess
     from training.learner import Learner
+    from training.settings import Settings
 
     ring = HorovodRing() if hvd else SingleProcess()
     ring.claim_device()
-    learner = Learner(model=model, target_size=size, steps=200, epochs=90, batch_size=batch, ring=ring)
+    learner = Learner(Settings(model=model, target_size=size), 200, ring, batch_size=batch)
     images, masks = map(tf.constant, tiles(batch))
     while line := ring.on_chief(sys.stdin.readline):
         steps = json.loads(line)["steps"]

@@ -15,14 +15,14 @@ from common.lazy import public_names
 __getattr__, __dir__, __all__ = public_names(
     "models",
     {
-        "models.unet": "MODELS Architecture logits_only make_model",
+        "models.unet": "MODELS Architecture list_models logits_only make_model",
         "models.parts": "PARTS Part",
         "models.blocks": "conv_bn_relu convolve normalise",
         "models.randomness": "DropPath SpatialDropout step_random",
-        "models.losses": "LOSSES make_loss",
+        "models.losses": "LOSSES list_losses make_loss",
         "models.geometry": "DRAWS STD Geometry",
         "models.metrics": "points score",
-        "models.weights": "load_model load_recipe save_weights",
+        "models.weights": "Recipe load_model load_recipe save_weights versions",
         "models.predictor": "Predictor",
         "models.ensemble": "fold_files load_ensemble",
         "models.decision": "salt_mask",

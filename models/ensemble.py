@@ -12,7 +12,7 @@ from common.errors import InputError
 from common.files import read_json
 from models.geometry import Geometry
 from models.predictor import Predictor
-from models.weights import ENDING, load_model, load_recipe
+from models.weights import ENDING, Recipe, load_model, load_recipe
 
 PICKS = {"best": "best", "last": "last", "cycles": "cycle*"}  # which weights of a fold -> how their names end
 
@@ -38,11 +38,11 @@ def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing
         raise InputError(f"no fold_*_{PICKS[pick]}{ENDING} in {folder}{made}; train first, or name another --model")
     recipes = [load_recipe(file) for file in files]
     for file, recipe in zip(files, recipes, strict=True):
-        if not file.name.startswith(f"{recipe['fold']}_"):
-            raise InputError(f"{file} holds weights of {recipe['fold']}; give it that name, or train this fold")
-        if recipe["fingerprint"] != recipes[0]["fingerprint"]:
+        if not file.name.startswith(f"{recipe.fold}_"):
+            raise InputError(f"{file} holds weights of {recipe.fold}; give it that name, or train this fold")
+        if recipe.fingerprint != recipes[0].fingerprint:
             raise InputError(f"{file} and {files[0].name} were trained on different splits; train them again on one")
-    missing = {f"fold_{k}" for k in range(recipes[0]["folds"])} - {recipe["fold"] for recipe in recipes}
+    missing = {f"fold_{k}" for k in range(recipes[0].folds)} - {recipe.fold for recipe in recipes}
     if missing and not allow_missing:
         raise InputError(f"{folder} lacks weights of {', '.join(sorted(missing))}; train them, or add --allow_missing")
     if pick == "cycles":
@@ -56,10 +56,10 @@ def _find(folder: Path, pick: str) -> list[Path]:
     return sorted(folder.glob(f"fold_*_{PICKS[pick]}{ENDING}"), key=lambda f: [(len(p), p) for p in f.name.split("_")])
 
 
-def _check_cycles(folder: Path, fold: str, recipes: list[dict], allow_missing: bool) -> None:
+def _check_cycles(folder: Path, fold: str, recipes: list[Recipe], allow_missing: bool) -> None:
     """InputError unless these are all the cycles of one training of a fold."""
-    count = recipes[0].get("cycles")
-    if any(recipe.get("cycles") != count for recipe in recipes):
+    count = recipes[0].cycles
+    if any(recipe.cycles != count for recipe in recipes):
         raise InputError(f"{folder} has cycles of different trainings of {fold}; train it again with --resume=False")
     if len(recipes) != count and not allow_missing:
         raise InputError(
@@ -75,8 +75,8 @@ def list_trained(weights_path: str | Path) -> str:
             files = _find(folder, pick)
             recipes = [load_recipe(file) for file in files]
             if recipes:
-                mean = sum(recipe["score"] for recipe in recipes) / len(recipes)
-                folds = f"{len({*map(fold_of, files)})} of {recipes[0]['folds']} folds"
+                mean = sum(recipe.score for recipe in recipes) / len(recipes)
+                folds = f"{len({*map(fold_of, files)})} of {recipes[0].folds} folds"
                 folds += f", {len(files)} weights" if pick == "cycles" else ""
                 lines.append(f"  {folder.name:17} {pick}: {folds}, score {mean:.4f} on their validation tiles")
     if not lines:
@@ -93,7 +93,7 @@ class Ensemble:
 
     name: str
     predictor: Predictor
-    recipes: list[dict]
+    recipes: list[Recipe]
     threshold: float
     min_area: int
 
@@ -105,7 +105,7 @@ class Ensemble:
             "threshold": self.threshold,
             "min_area": self.min_area,
             "tta": self.predictor.tta,
-            "models": [{key: recipe[key] for key in keys if key in recipe} for recipe in self.recipes],
+            "models": [{k: v for k, v in recipe.to_json().items() if k in keys} for recipe in self.recipes],
         }
 
     def __str__(self) -> str:
@@ -131,7 +131,7 @@ def load_ensemble(
     predictor, recipes = make_predictor(files, **settings)
     saved = files[0].parent / f"oof_{pick}.json"
     found = read_json(saved) if saved.is_file() else {}
-    if found.get("fingerprint") != recipes[0]["fingerprint"]:
+    if found.get("fingerprint") != recipes[0].fingerprint:
         found = {}
     for key, most in (("threshold", 1), ("min_area", 10201)) if found else ():
         value = found.get(key)
@@ -141,14 +141,14 @@ def load_ensemble(
         name,
         predictor,
         recipes,
-        found.get("threshold", recipes[0]["threshold"]) if threshold == "auto" else threshold,
+        found.get("threshold", recipes[0].threshold) if threshold == "auto" else threshold,
         found.get("min_area", 0) if min_area == "auto" else min_area,
     )
 
 
 def make_predictor(
     files: Sequence[Path], *, by_score: bool = False, batch_size: int = 64, tta: bool = True, xla: bool | None = None
-) -> tuple[Predictor, list[dict]]:
+) -> tuple[Predictor, list[Recipe]]:
     """A predictor over the models of weights files, and their recipes.
 
     Args:
@@ -158,11 +158,11 @@ def make_predictor(
     claim_device()
     loaded = [load_model(file) for file in files]
     recipes = [recipe for _, recipe in loaded]
-    if by_score and not any(recipe["score"] for recipe in recipes):
+    if by_score and not any(recipe.score for recipe in recipes):
         raise InputError(f"every weights file in {files[0].parent} scored 0; use --fold_weights=equal")
     return Predictor(
-        [(model, Geometry(recipe["target_size"])) for model, recipe in loaded],
-        shares=[recipe["score"] for recipe in recipes] if by_score else None,
+        [(model, Geometry(recipe.target_size)) for model, recipe in loaded],
+        shares=[recipe.score for recipe in recipes] if by_score else None,
         batch_size=batch_size,
         tta=tta,
         xla=bool(tf.config.list_physical_devices("GPU")) if xla is None else xla,

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -21,22 +22,52 @@ from common.files import read_json, replacing, write_json
 from models.unet import make_model
 
 ENDING = ".weights.h5"
-RECIPE = {  # what a recipe must hold
-    "sha256": str,
-    "model": str,
-    "target_size": int,
-    "fold": str,
-    "folds": int,
-    "fingerprint": str,
-    "score": float,
-    "threshold": float,
-    "epoch": int,
-}
 RANGES = {"target_size": (32, 1024), "folds": (1, 100), "score": (0, 1), "threshold": (0, 1), "epoch": (1, 100_000)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How weights were made, and all that prediction needs to rebuild their network. What is None is not in the file.
+
+    `sha256` is of the weights file; save_weights fills it in.
+    """
+
+    teacher: dict | None = None  # in self-training, as training.teachers notes it
+    model: str
+    target_size: int  # pixels
+    fold: str
+    folds: int  # in the split
+    fingerprint: str  # of the split
+    epoch: int  # epochs done
+    cycle: int | None = None
+    cycles: int | None = None
+    score: float  # 0..1, of the validation tiles
+    threshold: float  # 0..1
+    train_seconds: float | None = None
+    processes: int | None = None
+    flags: dict | None = None
+    versions: dict | None = None
+    sha256: str = ""
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Recipe":
+        """Make one of what a recipe file holds; ValueError where that lacks something, or holds what cannot be."""
+        known = {field.name: values.get(field.name) for field in fields(cls)}
+        for field in fields(cls):
+            if not isinstance(known[field.name], field.type):
+                raise ValueError(f"lacks '{field.name}'")
+        for name, (low, high) in RANGES.items():
+            if not low <= known[name] <= high:  # NaN neither
+                raise ValueError(f"has {known[name]} as '{name}'")
+        return cls(**known)
+
+    def to_json(self) -> dict:
+        """Give what a recipe file holds."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
 def recipe_path(weights: str | Path) -> Path:
-    """Where the recipe of a weights file lies: fold_0_best.weights.h5 -> fold_0_best.json."""
+    """Name the recipe of a weights file: fold_0_best.weights.h5 -> fold_0_best.json."""
     weights = Path(weights)
     return weights.with_name(weights.name.removesuffix(ENDING) + ".json")
 
@@ -48,7 +79,7 @@ class _Memory(io.BytesIO):
         return f"memory{ENDING}"
 
 
-def save_weights(paths: str | Path | Sequence[Path], model: keras.Model, recipe: dict) -> None:
+def save_weights(paths: str | Path | Sequence[Path], model: keras.Model, recipe: Recipe) -> None:
     """Write a model's weights, to one path or the same to several, and beside each their recipe.
 
     At every moment the weights file is whole and its recipe is there: the new recipe comes first and carries the old
@@ -56,7 +87,7 @@ def save_weights(paths: str | Path | Sequence[Path], model: keras.Model, recipe:
     """
     memory = _Memory()
     model.save_weights(memory)
-    recipe = recipe | {"sha256": digest(memory.getbuffer())}
+    recipe = replace(recipe, sha256=digest(memory.getbuffer()))
     first, *others = [Path(paths)] if isinstance(paths, str | Path) else paths
     _write(first, lambda temporary: temporary.write_bytes(memory.getbuffer()), recipe)
     for path in others:
@@ -71,20 +102,20 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write(path: Path, write: Callable[[Path], object], recipe: dict) -> None:
+def _write(path: Path, write: Callable[[Path], object], recipe: Recipe) -> None:
     """Write a weights file and its recipe, as save_weights says."""
     before = None
     with contextlib.suppress(InputError):  # none yet, or damaged ones
         before = read_json(recipe_path(path))
         if "replaces" in before:  # a run was killed between the two: which of them holds?
-            before = load_recipe(path)
+            before = load_recipe(path).to_json()
     with replacing(path) as temporary:
         write(temporary)
-        write_json(recipe_path(path), recipe | {"replaces": before})
-    write_json(recipe_path(path), recipe)
+        write_json(recipe_path(path), recipe.to_json() | {"replaces": before})
+    write_json(recipe_path(path), recipe.to_json())
 
 
-def load_recipe(path: str | Path) -> dict:
+def load_recipe(path: str | Path) -> Recipe:
     """Read the recipe of a weights file.
 
     Raises:
@@ -93,11 +124,11 @@ def load_recipe(path: str | Path) -> dict:
     return _read(Path(path))[0]
 
 
-def load_model(path: str | Path) -> tuple[keras.Model, dict]:
+def load_model(path: str | Path) -> tuple[keras.Model, Recipe]:
     """Rebuild the float32 model of a weights file from its recipe; returns the model and the recipe."""
     recipe, content = _read(Path(path))
     try:
-        model = make_model(recipe["model"], recipe["target_size"])
+        model = make_model(recipe.model, recipe.target_size)
     except InputError as error:
         raise InputError(f"{recipe_path(path)} describes what cannot be built: {error}") from None
     try:
@@ -106,34 +137,32 @@ def load_model(path: str | Path) -> tuple[keras.Model, dict]:
             model.load_weights(_Memory(content))
     except Exception as error:  # of a damaged file, Keras and HDF5 raise what they come upon
         reason = str(error).strip().splitlines()[0][:120]
-        raise InputError(f"{path} holds no weights of {recipe['model']} ({reason}); restore or train them") from None
+        raise InputError(f"{path} holds no weights of {recipe.model} ({reason}); restore or train them") from None
     return model, recipe
 
 
-def _read(path: Path) -> tuple[dict, bytes]:
-    """The recipe of a weights file and the file's bytes, which its checksum vouches for."""
+def _read(path: Path) -> tuple[Recipe, bytes]:
+    """Read the recipe of a weights file and the file's bytes, which its checksum vouches for."""
     if not path.is_file():
         raise InputError(f"no weights file {path}; train first, or name another with --file_name")
     if not path.name.endswith(ENDING):
         raise InputError(f"{path} does not end in {ENDING}; give a file that tgs_train.py wrote")
     again, content = read_json(recipe_path(path)), b""
-    recipe: dict = {}
-    while recipe != again:  # a training that has just written others
-        recipe = again
+    values: dict = {}
+    while values != again:  # a training that has just written others
+        values = again
         with refusals("read", path):
             content = path.read_bytes()
         again = read_json(recipe_path(path))
     found = digest(content)
-    before = recipe.get("replaces")
+    before = values.get("replaces")
     if isinstance(before, dict) and found == before.get("sha256"):
-        recipe = before  # the run that was to replace these weights was killed before it had
-    for key, kind in RECIPE.items():
-        if not isinstance(recipe.get(key), kind):
-            raise InputError(f"{recipe_path(path)} lacks '{key}'; train again, or restore the file")
-    for key, (low, high) in RANGES.items():
-        if not low <= recipe[key] <= high:  # NaN neither
-            raise InputError(f"{recipe_path(path)} has {recipe[key]} as '{key}'; train again, or restore the file")
-    if found != recipe["sha256"]:
+        values = before  # the run that was to replace these weights was killed before it had
+    try:
+        recipe = Recipe.from_json(values)
+    except ValueError as error:
+        raise InputError(f"{recipe_path(path)} {error}; train again, or restore the file") from None
+    if found != recipe.sha256:
         raise InputError(
             f"{path} does not hold the weights that {recipe_path(path).name} describes; restore or train them"
         )

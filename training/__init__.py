@@ -8,11 +8,17 @@ from common.lazy import public_names
 __getattr__, __dir__, __all__ = public_names(
     "training",
     {
+        "training.settings": "Settings",
+        "training.inputs": "read_settings read_tiles",
         "training.batches": "TrainingBatches",
-        "training.cleaning": "RULES",
+        "training.cleaning": "RULES list_rules",
         "training.augment.distortions": "DISTORTIONS Distortion",
-        "training.augment.augmenter": "AUGMENTATIONS Augmentation Augmenter",
-        "training.learner": "Learner",
-        "training.validation": "validate",
+        "training.augment.augmenter": "AUGMENTATIONS Augmentation Augmenter list_augmentations",
+        "training.learner": "Epoch Learner",
+        "training.validation": "Validation validate",
+        "training.teachers": "describe_pretraining make_teachers",
+        "training.state": "Progress",
+        "training.outputs": "Outputs",
+        "training.compile_cache": "keep_compiled",
     },
 )

@@ -60,3 +60,19 @@ class TrainingBatches:
 
     def _permutation(self, number: int) -> np.ndarray:
         return np.random.default_rng((self._seed, number)).permutation(self._count)
+
+
+class Pretraining:
+    """Batches of pseudo-labelled tiles in the first `epochs` epochs, of labelled ones in those that follow."""
+
+    def __init__(self, pseudo_labelled: TrainingBatches, labelled: TrainingBatches, epochs: int):
+        """Both have the same number of steps."""
+        self._first, self._then, self._epochs = pseudo_labelled, labelled, epochs
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        return len(self._then)
+
+    def epoch(self, epoch: int) -> tf.data.Dataset:
+        """Give those of epoch number `epoch`, as TrainingBatches does."""
+        return (self._first if epoch < self._epochs else self._then).epoch(epoch)

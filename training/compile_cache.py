@@ -18,7 +18,7 @@ CHECKSUMS = "checksums.json"
 
 
 @contextmanager
-def compile_cache(folder: str | Path | None) -> Iterator[None]:
+def keep_compiled(folder: str | Path | None) -> Iterator[None]:
     """Let XLA read and keep compiled functions in `folder` meanwhile; None keeps nothing.
 
     To be entered before TensorFlow is imported, which reads its flags once. A damaged file would end the run, so

@@ -1,9 +1,9 @@
 """A network in training: the model, the moving average of its weights, the optimizer, and the step that joins them."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -17,7 +17,8 @@ from models.pretrained.load import load_encoder
 from models.unet import make_model
 from training.augment.augmenter import Augmenter
 from training.optimizer import AdamW
-from training.schedule import CosineCycles, equal_cycles
+from training.schedule import make_schedule
+from training.settings import Settings
 from training.step import TrainingStep
 
 
@@ -37,69 +38,41 @@ class Epoch:
 class Learner:
     """All that training changes, equal on every rank between epochs."""
 
-    def __init__(
-        self,
-        *,
-        model: str,
-        target_size: int,
-        steps: int,
-        epochs: int,
-        batch_size: int,
-        ring: Ring,
-        learning_rate: float = 1e-3,
-        warmup_epochs: int = 5,
-        cycles: int = 1,
-        pretrain_epochs: int = 0,
-        swa: float = 0.0,
-        weight_decay: float = 0.05,
-        loss: str = "bce",
-        encoder_weights: str | None = None,
-        ema_decay: float = 0.999,
-        augment: str = "warp+light",
-        mixed_precision: bool = False,
-        xla: bool | None = None,
-        seed: int = 1,
-    ):
-        """Build everything for `epochs` epochs of `steps` steps, in `cycles` cosine cycles.
+    def __init__(self, settings: Settings, steps: int, ring: Ring, *, batch_size: int = 16, xla: bool | None = None):
+        """Build everything for epochs of `steps` steps of `batch_size` tiles a rank.
 
-        Args:
-            pretrain_epochs: of the epochs, the first ones in a cycle before these.
-            swa: part of the last cycle's epochs, 0..1, over which the average of the weights is their equal mean after
-                every step, in place of the exponential one; the learning rate goes on as it would.
-            xla: None compiles with XLA on a GPU only.
+        `xla`: None compiles with XLA on a GPU only. InputError, on all ranks, for what one of them cannot build.
         """
-        keras.utils.set_random_seed(seed)
-        self._images, self._ring = batch_size * ring.size, ring
-        self.net, self.ema = (make_model(model, target_size, mixed_precision=mixed_precision) for _ in range(2))
-        if encoder_weights:
-            load_encoder(self.net, encoder_weights)
-        self._start = self.net.get_weights()
-        xla = bool(tf.config.list_physical_devices("GPU")) if xla is None else xla
-        geometry = Geometry(target_size)
+        self._ring, self._images = ring, batch_size * ring.size
+        self._xla = bool(tf.config.list_physical_devices("GPU")) if xla is None else xla
+        ring.on_all(self._build, settings, steps, batch_size)
 
-        # A ring's batch is `size` times larger; Adam's step then grows with the root (Malladi et al., 2022,
-        # arXiv:2205.10287), and the warm-up keeps the first steps small.
-        peak = learning_rate * math.sqrt(ring.size)
-        lengths = equal_cycles(epochs, cycles, steps, pretrain_epochs)
-        self.schedule = CosineCycles(lengths, peak, warmup_epochs=warmup_epochs, pretraining=pretrain_epochs > 0)
-        tail = max(1, round(swa * lengths[-1].epochs))  # epochs of the equal mean, if any
+    def _build(self, settings: Settings, steps: int, batch_size: int) -> None:
+        keras.utils.set_random_seed(settings.seed)
+        build = partial(make_model, settings.model, settings.target_size, mixed_precision=settings.mixed_precision)
+        self.net, self.ema = build(), build()
+        if settings.encoder_weights:
+            load_encoder(self.net, settings.encoder_weights)
+        self._start = self.net.get_weights()
+        geometry = Geometry(settings.target_size)
+        self.schedule = make_schedule(settings, steps, self._ring.size)
         weights = [v.value for v in self.net.trainable_variables]
-        optimizer = AdamW(weights, self.schedule, weight_decay=weight_decay)
+        optimizer = AdamW(weights, self.schedule, weight_decay=settings.weight_decay)
 
         self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *optimizer.variables]
         self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
-        self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=xla)
+        self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=self._xla)
         self._step = TrainingStep(
             model=self.net,
             ema=self.ema,
             optimizer=optimizer,
-            loss=make_loss(loss),
-            augment=Augmenter(geometry, augment),
-            ring=ring,
-            seed=seed,
-            ema_decay=ema_decay,
-            mean_from=self.schedule.step(epochs - tail) if swa else None,
-            xla=xla,
+            loss=make_loss(settings.loss),
+            augment=Augmenter(geometry, settings.augment),
+            ring=self._ring,
+            seed=settings.seed,
+            ema_decay=settings.ema_decay,
+            mean_from=self.schedule.tail(settings.swa) if settings.swa else None,
+            xla=self._xla,
         )
         self.restart()
 
@@ -119,14 +92,14 @@ class Learner:
         batches,
         epoch: int,
         lovasz_share: float | None = None,
-        on_step: Callable[[list[tf.Tensor]], None] = lambda losses: None,
+        progress: Callable[[list[tf.Tensor]], None] = lambda losses: None,
     ) -> Epoch:
         """Train one epoch on `batches` of uint8 images and masks.
 
         Args:
             epoch: counted from 0.
             lovasz_share: 0..1, may change from epoch to epoch; None, for the whole run, spares its computation.
-            on_step: called after each step with this rank's losses so far; to read the newest waits for the device.
+            progress: called after each step with this rank's losses so far; to read the newest waits for the device.
 
         Raises:
             FloatingPointError: the loss or a statistic was not finite; says at which step. All ranks raise it.
@@ -137,7 +110,7 @@ class Learner:
         for k, (images, masks) in enumerate(batches):
             losses.append(self._step(images, masks, tf.constant(first + k), share))
             clock.append(time.perf_counter())
-            on_step(losses)
+            progress(losses)
         losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits
         speed = self._images * len(losses) / (time.perf_counter() - clock[0])
         losses = self._ring.sum(losses, "losses") / self._ring.size  # a mean a step, the same on every rank

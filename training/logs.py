@@ -7,7 +7,7 @@ import pandas as pd
 import tensorflow as tf
 
 from common.errors import InputError
-from common.files import make_folder, replacing
+from common.files import make_folder, write_text
 from training.learner import Epoch
 
 
@@ -15,7 +15,9 @@ class Logs:
     """Logs of one fold in `folder`."""
 
     def __init__(self, folder: Path):
+        """Name the folder; nothing is written yet."""
         self.folder = folder
+        self._history = folder / "history.csv"
         self._note = ""
         self._events = None  # made when first needed: to make it is to write
 
@@ -23,20 +25,28 @@ class Logs:
         """Let TensorBoard show these flags (YAML) with what follows."""
         self._note = flags
 
-    def write(self, history: pd.DataFrame, examples: np.ndarray, epoch: Epoch) -> None:
-        """Rewrite history.csv and add the last epoch to TensorBoard: scalars, examples, loss and time of each step.
+    def lack(self, history: pd.DataFrame) -> bool:
+        """Tell whether history.csv holds anything else than these rows, one an epoch."""
+        return not self._history.is_file() or self._history.read_bytes() != history.to_csv(index=False).encode()
 
-        `history`: a row an epoch; `examples`: uint8 (H, W).
+    def write_history(self, history: pd.DataFrame) -> None:
+        """Replace history.csv by these rows, one an epoch."""
+        write_text(self._history, history.to_csv(index=False))
+
+    def write_events(self, history: pd.DataFrame, examples: np.ndarray, epoch: Epoch) -> None:
+        """Add the last epoch of `history` to TensorBoard: scalars, examples uint8 (H, W), loss and time of each step.
+
+        Raises:
+            InputError: they cannot be written. What comes later goes to a new file.
         """
-        with replacing(self.folder / "history.csv") as temporary:
-            history.to_csv(temporary, index=False)
         try:
-            self._write_events(history.iloc[-1].to_dict(), examples, epoch)
+            self._add(history.iloc[-1].to_dict(), examples, epoch)
         except tf.errors.OpError as error:  # of a full disk, TensorFlow's ResourceExhaustedError
+            self._events = None
             reason = error.message.splitlines()[0].rsplit("; ", 1)[-1]
-            raise InputError(f"cannot write {self.folder}/events.out.*: {reason}; the epoch will be repeated") from None
+            raise InputError(f"cannot write {self.folder}/events.out.*: {reason}") from None
 
-    def _write_events(self, last: dict[str, float], examples: np.ndarray, epoch: Epoch) -> None:
+    def _add(self, last: dict[str, float], examples: np.ndarray, epoch: Epoch) -> None:
         number, steps = int(last["epoch"]), len(epoch.losses)
         if self._events is None:
             self._events = tf.summary.create_file_writer(str(make_folder(self.folder)))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from common.errors import InputError
+from training.settings import Settings
 
 
 class Cycle(NamedTuple):
@@ -34,6 +35,20 @@ def equal_cycles(epochs: int, cycles: int, steps: int, pretrain_epochs: int = 0)
         )
     pretraining = (Cycle(pretrain_epochs, steps),) if pretrain_epochs else ()
     return pretraining + tuple(Cycle(each + (left if k == 0 else 0), steps) for k in range(cycles))
+
+
+def make_schedule(settings: Settings, steps: int, processes: int) -> "CosineCycles":
+    """Plan the rate of a training of `steps` steps an epoch.
+
+    A ring's batch is `processes` times larger; Adam's step then grows with the root (Malladi et al., 2022,
+    arXiv:2205.10287), and the warm-up keeps the first steps small.
+    """
+    return CosineCycles(
+        equal_cycles(settings.epochs, settings.cycles, steps, settings.pretrain_epochs),
+        settings.learning_rate * math.sqrt(processes),
+        warmup_epochs=settings.warmup_epochs,
+        pretraining=settings.pretrain_epochs > 0,
+    )
 
 
 class CosineCycles:
@@ -68,6 +83,10 @@ class CosineCycles:
         """Number, from 1, of the cycle that ends after so many epochs; None where none does, or there is but one."""
         number = self.number(epochs - 1)
         return number if epochs in self.ends and number and self.count > 1 else None
+
+    def tail(self, part: float) -> int:
+        """Give the first step of the last `part`, 0..1, of the last cycle's epochs: one of them at least."""
+        return self.step(self.ends[-1] - max(1, round(part * self._cycles[-1].epochs)))
 
     def step(self, epoch: int) -> int:
         """The first step of `epoch`, both counted from 0."""

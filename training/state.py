@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from common.errors import InputError
 from common.files import replacing
+from training.settings import Settings
 
 STATE = "state.npz"
 
@@ -23,10 +24,20 @@ class Progress:
     best_epoch: int = 0
     best_score: float = -1.0
     seconds: float = 0.0  # spent training, over all runs
-    flags: dict = field(default_factory=dict)  # the flags that shape the result
+    settings: Settings = field(default_factory=Settings)
     fingerprint: str = ""  # of the folds
-    teacher: dict = field(default_factory=dict)  # in self-training, as models.self_training notes it
+    teacher: dict = field(default_factory=dict)  # in self-training, as training.teachers notes it
     history: list[dict] = field(default_factory=list)  # a row an epoch
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Progress":
+        """Make one of what `to_json` gave."""
+        settings = Settings.from_state(values["flags"])
+        return cls(settings=settings, **{name: value for name, value in values.items() if name != "flags"})
+
+    def to_json(self) -> dict:
+        """Give what JSON can hold; the settings under the name of what they are read from, `flags`."""
+        return {"flags" if name == "settings" else name: value for name, value in asdict(self).items()}
 
     @property
     def last_score(self) -> float:
@@ -46,6 +57,7 @@ class TrainingState:
     """The file `<folder>/state.npz`: variables in order, and a `Progress`, replaced in one step each epoch."""
 
     def __init__(self, folder: str | Path, variables: Sequence[tf.Variable]):
+        """Name the file; nothing is read or written yet."""
         self.folder = Path(folder)
         self.path = self.folder / STATE
         self._variables = list(variables)
@@ -53,7 +65,7 @@ class TrainingState:
     def save(self, progress: Progress) -> None:
         """Replace the state on disk."""
         arrays = {f"variable_{k}": v.numpy() for k, v in enumerate(self._variables)}
-        note = np.frombuffer(json.dumps(vars(progress)).encode(), np.uint8)
+        note = np.frombuffer(json.dumps(progress.to_json()).encode(), np.uint8)
         with replacing(self.path) as temporary:
             np.savez(temporary, progress=note, **arrays)
 
@@ -61,7 +73,7 @@ class TrainingState:
         """Restore what is on disk; returns its progress, or `fresh` (and leaves the variables) when there is nothing.
 
         Raises:
-            InputError: the state is damaged, of other folds, or was made with other flags or another teacher.
+            InputError: the state is damaged, of other folds, or was made with other settings or another teacher.
         """
         if not self.path.exists():
             return fresh
@@ -71,12 +83,11 @@ class TrainingState:
                 f"{self.path} was made with another --teacher, or its weights have changed since; "
                 "restore them, or start anew with --resume=False"
             )
-        for name, value in fresh.flags.items():
-            if progress.flags.get(name) != value:
-                raise InputError(
-                    f"{self.path} was made with --{name}={progress.flags.get(name)}, not {value}; "
-                    "repeat that flag, or start anew with --resume=False"
-                )
+        for name, (then, now) in progress.settings.differences(fresh.settings).items():
+            raise InputError(
+                f"{self.path} was made with --{name}={then}, not {now}; "
+                "repeat that flag, or start anew with --resume=False"
+            )
         if progress.fingerprint != fresh.fingerprint:
             raise InputError(f"{self.path} was made with other folds; start anew with --resume=False")
         for variable, value in zip(self._variables, arrays, strict=True):
@@ -89,7 +100,7 @@ class TrainingState:
                 if damaged := archive.testzip():
                     raise zipfile.BadZipFile(f"{damaged} is damaged")
             with np.load(self.path, allow_pickle=False) as file:
-                progress = Progress(**json.loads(file["progress"].tobytes()))
+                progress = Progress.from_json(json.loads(file["progress"].tobytes()))
                 if len(progress.history) != progress.epoch:
                     raise ValueError(f"{len(progress.history)} rows for {progress.epoch} epochs")
                 arrays = [file[f"variable_{k}"] for k in range(len(self._variables))]

@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = public_names(
         "common.ring.base": "Ring",
         "common.ring.single": "SingleProcess",
         "common.ring.horovod": "HorovodRing",
-        "common.ring.join": "join",
+        "common.ring.elastic": "run_elastic",
     },
 )

@@ -1,20 +1,19 @@
-"""Joining the ring that this process is part of."""
+"""Joining the ring that this process is part of. Loads nothing heavy before it is asked to."""
 
 import os
 from collections.abc import Callable
+from typing import TypeVar
 
-from common.ring.base import Ring, T
-from common.ring.horovod import HorovodRing
-from common.ring.single import SingleProcess
+from common import ring as rings
+
+T = TypeVar("T")
 
 
-def join(hvd: bool, job: Callable[[Ring], T]) -> T:
+def join(hvd: bool, job: Callable[["rings.Ring"], T]) -> T:
     """Call `job` with the ring that this process is part of, joined by Horovod; `hvd=False` is a single process."""
     if hvd and os.environ.get("HOROVOD_ELASTIC") == "1":
-        from common.ring.elastic import run_elastic
-
-        return run_elastic(job)
-    ring = HorovodRing() if hvd else SingleProcess()
+        return rings.run_elastic(job)
+    ring = rings.HorovodRing() if hvd else rings.SingleProcess()
     ring.claim_device()
     if hvd:
         ring.watch()

@@ -44,6 +44,18 @@ def list_folds(data_path: str | Path) -> list[Path]:
     return sorted(folds, key=lambda path: int(path.name[5:]))
 
 
+def raw_folder(path: str | Path) -> Path | None:
+    """Find the folder that tgs_preprocess.py made the links of a fold from; None where the fold holds copies."""
+    images = (Path(path) / "train" / "images").resolve()
+    link = next((file for file in images.glob("*.png") if file.is_symlink()), None)
+    if link is None:
+        return None
+    tiles = Path(os.path.normpath(images / os.readlink(link))).parent
+    folder = tiles.parents[1] if tiles.parent.name == "train" else tiles.parent
+    near = os.path.relpath(folder)
+    return folder if near.startswith("..") else Path(near)
+
+
 def read_fold(path: str | Path) -> Fold:
     """Read a fold written by tgs_preprocess.py, checked against the folds.csv beside it.
 

@@ -18,6 +18,7 @@ from models.ensemble import fold_of, make_predictor
 from models.evaluation.extremes import draw_extremes
 from models.evaluation.figures import draw_folds_history, draw_out_of_fold
 from models.evaluation.out_of_fold import OutOfFold, by_coverage, points_at, search
+from models.weights import Recipe
 
 
 class Evaluation:
@@ -39,16 +40,16 @@ class Evaluation:
             own = list(of_fold)
             predictor, recipes = make_predictor(own, **settings)
             for file, recipe in zip(own, recipes, strict=True):
-                if recipe["fingerprint"] != self.fingerprint:
+                if recipe.fingerprint != self.fingerprint:
                     raise InputError(
                         f"{file} was trained on another split than {folds_path}; name its folds, or train again"
                     )
-            tiles = read_part(Path(folds_path) / recipe["fold"], "val", table)
-            with bar(f"{recipe['fold']} by its own weights", len(tiles)) as shown:
+            tiles = read_part(Path(folds_path) / recipe.fold, "val", table)
+            with bar(f"{recipe.fold} by its own weights", len(tiles)) as shown:
                 probabilities.append(predictor(tiles.images, shown.update).astype(np.float16))
             validation.append(tiles)
-            histories[recipe["fold"]] = read_history(recipe)
-            folds += [recipe["fold"]] * len(tiles)
+            histories[recipe.fold] = read_history(recipe)
+            folds += [recipe.fold] * len(tiles)
         tiles = TileSet(
             [name for tiles in validation for name in tiles.ids],
             np.concatenate([tiles.images for tiles in validation]),
@@ -130,14 +131,14 @@ class Evaluation:
         return endings
 
 
-def read_history(recipe: dict) -> pd.DataFrame | None:
+def read_history(recipe: Recipe) -> pd.DataFrame | None:
     """Read the history.csv of the training that made weights; None where it is not, or no longer, to be found.
 
     The epoch of the weights must have their score in it: another training may have written there since.
     """
     with contextlib.suppress(Exception):  # of a damaged file, pandas raises what it comes upon
-        folder = Path(recipe["flags"]["log_dir"]) / recipe["model"] / recipe["fold"]
+        folder = Path(recipe.flags["log_dir"]) / recipe.model / recipe.fold
         history = pd.read_csv(folder / "history.csv", float_precision="round_trip").set_index("epoch", drop=False)
-        if history["val_score"][recipe["epoch"]] == recipe["score"]:
+        if history["val_score"][recipe.epoch] == recipe.score:
             return history
     return None

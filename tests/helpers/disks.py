@@ -4,12 +4,13 @@ import contextlib
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from common.ring.single import SingleProcess
 from models.weights import load_model
 from tests.helpers.training import RECIPE
 from training.learner import Epoch
@@ -57,9 +58,9 @@ class Run:
     def __init__(self, weights: Path, logs: Path, model: keras.Model, scores: tuple[float, ...] = ()):
         self.weights, self.model, self.progress = weights, model, Progress()
         self.variables = [v.value for v in model.variables] * 4  # weights, average and two moments
-        self.outputs = Outputs(weights, logs, "fold_0", self.variables)
-        with ExitStack() as stack:
-            self.outputs.hold(stack)
+        self.outputs = Outputs(weights, logs, "fold_0", self.variables, SingleProcess())
+        with self.outputs.held():
+            pass
         for score in scores:
             self.save(score)
 
@@ -69,7 +70,7 @@ class Run:
         self.model.get_layer("logits").bias.assign([float(epoch)])
         row = {"epoch": epoch, "loss": 1.0, "val_loss": 1.0, "val_score": score, "learning_rate": 0.1}
         self.progress.add(row, 1.0)
-        recipe = RECIPE | {"epoch": epoch, "score": score}
+        recipe = replace(RECIPE, epoch=epoch, score=score)
         self.outputs.save(self.model, recipe, self.progress, Validation(score, 1.0, EXAMPLES), TRAINED)
 
     def found(self) -> tuple[int, int, int]:
@@ -77,8 +78,8 @@ class Run:
         epochs = []
         for pick in ("best", "last"):
             loaded, recipe = load_model(self.weights / f"fold_0_{pick}.weights.h5")
-            assert loaded.get_layer("logits").bias.numpy() == [recipe["epoch"]]
-            epochs.append(recipe["epoch"])
+            assert loaded.get_layer("logits").bias.numpy() == [recipe.epoch]
+            epochs.append(recipe.epoch)
         return *epochs, TrainingState(self.weights / "fold_0_state", self.variables)._read()[0].epoch
 
     def assert_no_temporary(self) -> None:

@@ -130,7 +130,7 @@ def check_files(cwd: Path) -> int:
     for file in weights.glob("fold_0_*.weights.h5"):
         model, recipe = load_model(file)
         assert all(np.isfinite(variable.numpy()).all() for variable in model.variables)
-        assert recipe["epoch"] > 0
+        assert recipe.epoch > 0
     history = cwd / "logs/tiny/fold_0/history.csv"
     if history.exists():
         rows = list(csv.DictReader(history.open()))
@@ -143,8 +143,8 @@ def check_files(cwd: Path) -> int:
         return 0
     progress = state(weights)[0]
     assert progress["epoch"] == len(progress["history"])
-    assert load_recipe(weights / "fold_0_last.weights.h5")["epoch"] - progress["epoch"] in (0, 1)
-    assert load_recipe(weights / "fold_0_best.weights.h5")["score"] >= progress["best_score"]
+    assert load_recipe(weights / "fold_0_last.weights.h5").epoch - progress["epoch"] in (0, 1)
+    assert load_recipe(weights / "fold_0_best.weights.h5").score >= progress["best_score"]
     return progress["epoch"]
 
 
@@ -161,8 +161,8 @@ def assert_same_end(whole: Path, struck: Path) -> None:
     for pick in ("best", "last"):
         assert same(a / f"fold_0_{pick}.weights.h5", b / f"fold_0_{pick}.weights.h5")
         recipes = [load_recipe(path / f"fold_0_{pick}.weights.h5") for path in (a, b)]
-        assert recipes[0]["score"] == recipes[1]["score"]
-        assert recipes[0]["epoch"] == recipes[1]["epoch"]
+        assert recipes[0].score == recipes[1].score
+        assert recipes[0].epoch == recipes[1].epoch
     assert (whole / "logs/tiny/fold_0/history.csv").read_bytes() == (
         struck / "logs/tiny/fold_0/history.csv"
     ).read_bytes()

@@ -22,8 +22,8 @@ kept = []
 class KeptLearner(Learner):
     """A Learner that stays reachable after training."""
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         kept.append(self)
 
 

@@ -3,6 +3,8 @@
 import h5py
 import numpy as np
 
+from models.weights import Recipe
+
 TINY = ("--model=tiny", "--target_size=32", "--batch_size=8")
 
 
@@ -20,7 +22,6 @@ def same(a, b) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-RECIPE = {
-    "model": "tiny", "target_size": 32, "fold": "fold_0", "folds": 3, "fingerprint": "f" * 16, "epoch": 1,
-    "score": 0.5, "threshold": 0.5,
-}  # fmt: skip
+RECIPE = Recipe(
+    model="tiny", target_size=32, fold="fold_0", folds=3, fingerprint="f" * 16, epoch=1, score=0.5, threshold=0.5
+)

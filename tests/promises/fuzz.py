@@ -280,11 +280,12 @@ def states(rng: Rng, folder: Path) -> Trials:
     """The state that resuming needs."""
     import tensorflow as tf
 
+    from training.settings import Settings
     from training.state import Progress, TrainingState
 
     state = TrainingState(folder, [tf.Variable(tf.zeros(shape)) for shape in ((3, 4), (7,), ())])
-    fresh = Progress(flags={"model": "tiny", "epochs": 2}, fingerprint="f")
-    state.save(Progress(epoch=1, flags=fresh.flags, fingerprint="f", history=[{"epoch": 1, "val_score": 0.5}]))
+    fresh = Progress(settings=Settings(model="tiny", epochs=2), fingerprint="f")
+    state.save(Progress(epoch=1, settings=fresh.settings, fingerprint="f", history=[{"epoch": 1, "val_score": 0.5}]))
     content = state.path.read_bytes()
     while True:
         state.path.write_bytes(mutate_npz(rng, content, folder / "aside.npz"))

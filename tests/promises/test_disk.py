@@ -70,15 +70,25 @@ def test_a_disk_that_fills_up_at_any_byte_of_an_epoch(disk, model, tmp_path, cap
     assert capfd.readouterr().err == ""
 
 
-def test_a_full_disk_of_logs(disk, model, tmp_path, capfd):
+def test_a_full_disk_of_logs_costs_no_epoch(disk, model, tmp_path, capfd):
     at = Run(tmp_path / "weights", disk.path / "logs", model, scores=(0.2, 0.1))
     disk.leave(0)
-    refused(lambda: at.save(0.3), "logs/history.csv: No space left on device; what was there before is whole")
-    assert at.found()[2] == 2
-    assert capfd.readouterr().err == ""
+    at.save(0.3)
+    assert at.found() == (3, 3, 3)
+    full = "No space left on device"
+    assert capfd.readouterr().err.splitlines() == [
+        f"warning: cannot write {disk.path}/logs/events.out.*: {full}; the training goes on",
+        f"warning: cannot write {disk.path}/logs/history.csv: {full}; what was there before is whole; the training goes on",
+    ]
+    assert (disk.path / "logs/history.csv").read_text().count("\n") == 3
     disk.leave(24 * KB)  # enough for that, not for TensorBoard's events
-    refused(lambda: at.save(0.3), "logs/events.out.*: No space left on device; the epoch will be repeated")
-    assert at.found()[2] == 2
+    at.save(0.4)
+    assert capfd.readouterr().err.count("\n") == 1
+    assert (disk.path / "logs/history.csv").read_text().count("\n") == 5
+    disk.filling.unlink()
+    at.save(0.5)
+    assert capfd.readouterr().err == ""
+    assert at.found() == (5, 5, 5)
 
 
 def test_a_limit_to_the_size_of_files(tmp_path, model, capfd):
@@ -103,10 +113,10 @@ def test_a_training_on_a_full_disk_says_one_line_and_goes_on_when_there_is_room(
     said = error_line(run_here(tgs_train.main, *flags, cwd=workspace))
     assert said.startswith(f"cannot write {disk.path}/weights/tiny/fold_0_state/state.npz: No space left on device")
     for pick in ("best", "last"):
-        assert load_model(disk.path / f"weights/tiny/fold_0_{pick}.weights.h5")[1]["epoch"] == 1
+        assert load_model(disk.path / f"weights/tiny/fold_0_{pick}.weights.h5")[1].epoch == 1
     disk.filling.unlink()
     assert run_here(tgs_train.main, *flags, cwd=workspace).returncode == 0
-    assert load_model(disk.path / "weights/tiny/fold_0_last.weights.h5")[1]["epoch"] == 2
+    assert load_model(disk.path / "weights/tiny/fold_0_last.weights.h5")[1].epoch == 2
     assert capfd.readouterr().err == ""
 
 
@@ -213,7 +223,7 @@ def test_weights_that_become_read_only_between_two_epochs_stay(workspace, at_epo
         r"cannot write weights/tiny/fold_0_\S+: Permission denied; what was there before is whole", said
     )
     for pick in ("best", "last"):
-        assert load_model(weights / f"fold_0_{pick}.weights.h5")[1]["epoch"] == 1
+        assert load_model(weights / f"fold_0_{pick}.weights.h5")[1].epoch == 1
 
 
 def test_the_next_fold_vanishes_while_one_is_trained(workspace, folds, at_epoch):
@@ -223,7 +233,7 @@ def test_the_next_fold_vanishes_while_one_is_trained(workspace, folds, at_epoch)
     done = run_here(tgs_train.main, *TINY, "--data_path=folds", "--epochs=1", cwd=workspace)
     assert error_line(done) == "no folds/folds.csv; run tgs_preprocess.py (again, if it was interrupted)"
     assert "fold_0: best score" in done.stdout
-    assert load_model(workspace / "weights/tiny/fold_0_last.weights.h5")[1]["epoch"] == 1
+    assert load_model(workspace / "weights/tiny/fold_0_last.weights.h5")[1].epoch == 1
     assert not list((workspace / "weights/tiny").glob("fold_1*"))
 
 
@@ -236,7 +246,7 @@ def test_the_weights_vanish_while_they_are_trained(workspace, at_epoch):
     assert said.endswith(": No such file or directory; there is no folder weights/tiny")
     assert not (workspace / "weights").exists()
     for pick in ("best", "last"):
-        assert load_model(workspace / f"moved/tiny/fold_0_{pick}.weights.h5")[1]["epoch"] == 1
+        assert load_model(workspace / f"moved/tiny/fold_0_{pick}.weights.h5")[1].epoch == 1
 
 
 def test_the_tiles_vanish_while_they_are_predicted(trained, workspace, sample, monkeypatch):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -130,11 +131,11 @@ def test_a_reader_finds_weights_that_fit_their_recipe_while_others_are_written(t
             model.get_layer("logits").bias.assign([float(left)])
             with monkeypatch.context() as patch:
                 patch.setattr(checkpoints, "read_json", read_json)
-                save_weights(path, model, RECIPE | {"epoch": 3 - left})
+                save_weights(path, model, replace(RECIPE, epoch=3 - left))
         return found
 
     monkeypatch.setattr(checkpoints, "read_json", read_slowly)
-    assert load_recipe(path)["epoch"] == 3
+    assert load_recipe(path).epoch == 3
 
 
 def test_the_same_weights_to_several_paths(tmp_path):
@@ -142,7 +143,7 @@ def test_the_same_weights_to_several_paths(tmp_path):
     paths, model = [tmp_path / f"fold_0_{pick}.weights.h5" for pick in ("best", "last")], make_model("tiny", 32)
     save_weights(paths, model, RECIPE)
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert [load_recipe(path)["epoch"] for path in paths] == [RECIPE["epoch"]] * 2
+    assert [load_recipe(path).epoch for path in paths] == [RECIPE.epoch] * 2
 
 
 # ---- held --------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_every_cycle_leaves_the_weights_it_ends_with(cycled):
     assert [file.name for file in files] == [f"fold_{k}_cycle{c}.weights.h5" for k in range(3) for c in (1, 2)]
     for k in range(3):
         recipes = [load_recipe(weights / f"fold_{k}_cycle{c}.weights.h5") for c in (1, 2)]
-        assert [(r["cycle"], r["cycles"], r["epoch"]) for r in recipes] == [(1, 2, 2), (2, 2, 4)]
+        assert [(r.cycle, r.cycles, r.epoch) for r in recipes] == [(1, 2, 2), (2, 2, 4)]
         assert same(weights / f"fold_{k}_cycle2.weights.h5", weights / f"fold_{k}_last.weights.h5")
         assert not same(weights / f"fold_{k}_cycle1.weights.h5", weights / f"fold_{k}_cycle2.weights.h5")
 

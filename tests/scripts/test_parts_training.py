@@ -1,6 +1,7 @@
 """Networks with every part they take: training, prediction, files, rings, XLA."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from models.geometry import Geometry
 from models.losses import bce
 from models.metrics import score
 from tests.helpers.commands import run_here, run_script
-from tests.helpers.training import same
+from tests.helpers.training import RECIPE, same
 from tests.models.networks import SMALL, TINY, with_small
 from training.augment.augmenter import Augmenter
 from training.batches import TrainingBatches
 from training.learner import Learner
+from training.settings import Settings
 
 
 @pytest.fixture
@@ -62,10 +64,9 @@ def test_files_hold_every_weight_and_the_name(tmp_path, small):
         variable.assign(tf.random.stateless_uniform(variable.shape, (1, len(variable.path))))
     path = tmp_path / SMALL / "fold_0_last.weights.h5"
     path.parent.mkdir()
-    recipe = {"model": SMALL, "target_size": 32, "fold": "fold_0", "folds": 3, "fingerprint": "f" * 16, "epoch": 1}
-    save_weights(path, model, recipe | {"score": 0.5, "threshold": 0.5})
+    save_weights(path, model, replace(RECIPE, model=SMALL))
     loaded, recipe = load_model(path)
-    assert recipe["model"] == SMALL
+    assert recipe.model == SMALL
     for ours, theirs in zip(model.variables, loaded.variables, strict=True):
         assert ours.path == theirs.path
         assert np.array_equal(ours.numpy(), theirs.numpy())
@@ -74,10 +75,12 @@ def test_files_hold_every_weight_and_the_name(tmp_path, small):
 # ---- training ------------------------------------------------------------------------------------------------
 
 
-def make_learner(model: str, steps: int, batch_size: int = 8, ring: Ring | None = None, **changes) -> Learner:
-    flags = {"model": model, "target_size": 64, "steps": steps, "epochs": 1, "ring": ring or SingleProcess()}
-    flags |= {"batch_size": batch_size, "warmup_epochs": 0, "learning_rate": 5e-3, "ema_decay": 0.9}
-    return Learner(**flags | changes)
+def make_learner(
+    model: str, steps: int, batch_size: int = 8, ring: Ring | None = None, xla: bool | None = None, **changes
+) -> Learner:
+    flags = {"model": model, "target_size": 64, "epochs": 1, "warmup_epochs": 0, "learning_rate": 5e-3}
+    settings = Settings(**flags | {"ema_decay": 0.9} | changes)
+    return Learner(settings, steps, ring or SingleProcess(), batch_size=batch_size, xla=xla)
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ def test_folds_are_averaged(work, weighting):
     tiles = list_pngs(work / "tgs/test/images")
     images = read_images(tiles.values())
     loaded = [load_model(work / f"weights/tiny/fold_{k}_best.weights.h5") for k in range(3)]
-    shares = np.array([recipe["score"] if weighting == "score" else 1.0 for _, recipe in loaded])
+    shares = np.array([recipe.score if weighting == "score" else 1.0 for _, recipe in loaded])
     single = [Predictor([(model, Geometry(32))])(images) for model, _ in loaded]
     mean = np.average(single, axis=0, weights=shares)
     sure = np.abs(mean - 0.3) > 1e-4  # the other pixels may fall to either side by rounding

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.ring.single import SingleProcess
+from common.ring import Ring, SingleProcess
 from data.sample import make_tiles
 from data.tiles import TileSet
 from models.metrics import score
 from training import learner as learner_module
 from training.batches import TrainingBatches
 from training.learner import Learner
+from training.settings import Settings
 
 SIZE, BATCH = 64, 8
 
@@ -23,16 +24,10 @@ def tiles() -> TileSet:
     return TileSet([str(k) for k in rich], images[rich], masks[rich].astype(np.uint8))
 
 
-def make_learner(steps: int, **changes) -> Learner:
-    flags = {
-        "model": "tiny",
-        "target_size": SIZE,
-        "steps": steps,
-        "epochs": 1,
-        "batch_size": BATCH,
-        "ring": SingleProcess(),
-    }
-    return Learner(**flags | {"warmup_epochs": 0, "learning_rate": 5e-3, "ema_decay": 0.9} | changes)
+def make_learner(steps: int, ring: Ring | None = None, xla: bool | None = None, **changes) -> Learner:
+    flags = {"model": "tiny", "target_size": SIZE, "epochs": 1, "warmup_epochs": 0, "learning_rate": 5e-3}
+    settings = Settings(**flags | {"ema_decay": 0.9} | changes)
+    return Learner(settings, steps, ring or SingleProcess(), batch_size=BATCH, xla=xla)
 
 
 @pytest.mark.parametrize("mixed_precision", [False, pytest.param(True, marks=pytest.mark.slow)])

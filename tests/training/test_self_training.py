@@ -17,11 +17,13 @@ from tests.helpers.batches import numbered, numbers
 from tests.helpers.commands import error_line, refused, run_here, run_script
 from tests.helpers.rings import PROGRAM, horovod, ring
 from tests.helpers.training import TINY
-from training import self_training
+from training import pseudo_labels
 from training.batches import TrainingBatches
 from training.learner import Learner
-from training.self_training import Teachers, confidence, pretrain_epochs
+from training.pseudo_labels import confidence, predict_labels
+from training.settings import Settings, count_pretrain_epochs
 from training.state import Progress, TrainingState
+from training.teachers import NoTeachers, Teachers, make_teachers
 
 TEACHER = ("--teacher=round0/tiny", "--unlabelled_path=tgs", "--confidence=0")
 FOLD = "--data_path=folds/fold_0"
@@ -36,7 +38,7 @@ def taught(workspace, trained) -> Path:
 
 def teachers(project: Path, **changes) -> Teachers:
     places = {"folder": str(project / "round0/tiny"), "unlabelled_path": str(project / "tgs")}
-    return Teachers(**{**places, "epochs": 2, "confidence": 0.0, "ring": SingleProcess()} | changes)
+    return make_teachers(**{**places, "epochs": 2, "confidence": 0.0, "ring": SingleProcess()} | changes)
 
 
 def train(cwd: Path, *flags: str) -> str:
@@ -61,12 +63,13 @@ def test_confidence_is_the_share_of_decided_pixels():
 
 
 def test_half_of_the_epochs_pretrain_unless_asked_otherwise():
-    assert [pretrain_epochs(n, "weights", None) for n in (2, 3, 90)] == [1, 1, 45]
-    assert pretrain_epochs(90, "weights", 89) == 89
-    assert pretrain_epochs(90, None, None) == 0
-    refused(lambda: pretrain_epochs(9, "weights", 9), "--epochs=9 are too few for --pretrain_epochs=9")
-    refused(lambda: pretrain_epochs(1, "weights", None), "--epochs=1 are too few for --pretrain_epochs=1")
-    refused(lambda: pretrain_epochs(9, None, 3), "--pretrain_epochs=3 needs tiles that a --teacher labels")
+    assert [count_pretrain_epochs(n, "weights", None) for n in (2, 3, 90)] == [1, 1, 45]
+    assert count_pretrain_epochs(90, "weights", 89) == 89
+    assert count_pretrain_epochs(90, None, None) == 0
+    refused(lambda: count_pretrain_epochs(9, "weights", 9), "--epochs=9 are too few for --pretrain_epochs=9")
+    refused(lambda: count_pretrain_epochs(1, "weights", None), "--epochs=1 are too few for --pretrain_epochs=1")
+    assert isinstance(make_teachers(None, "tgs", SingleProcess(), epochs=0, confidence=0.5), NoTeachers)
+    refused(lambda: count_pretrain_epochs(9, None, 3), "--pretrain_epochs=3 needs tiles that a --teacher labels")
 
 
 @pytest.mark.parametrize("count", [3, 10, 25, 64])
@@ -86,7 +89,7 @@ def test_batches_of_others_see_every_tile_before_any_again(count):
 
 def test_labels_and_confidence_by_hand_alone_and_in_parts(monkeypatch):
     """Three ranks predict their parts, of several portions; what they sum up to is what one finds alone."""
-    monkeypatch.setattr(self_training, "PART", 4)
+    monkeypatch.setattr(pseudo_labels, "CHUNK", 4)
     images = np.arange(10, dtype=np.uint8)[:, None, None].repeat(101, 1).repeat(101, 2)
     images[:, 0, 0] = 255
 
@@ -95,7 +98,7 @@ def test_labels_and_confidence_by_hand_alone_and_in_parts(monkeypatch):
         return tiles.astype(np.float32) / 10
 
     counted = []
-    packed, sure = teachers(Path(), ring=SingleProcess())._predict(predictor, images, counted.append)
+    packed, sure = predict_labels(predictor, images, SingleProcess(), counted.append)
     assert sum(counted) == 10
     masks = np.unpackbits(packed, axis=1, count=101 * 101).reshape(-1, 101, 101)
     by_hand = images > 5
@@ -113,7 +116,7 @@ def test_labels_and_confidence_by_hand_alone_and_in_parts(monkeypatch):
     for rank in range(3):
         sums, part = [], Part()
         part.rank = rank
-        teachers(Path(), ring=part)._predict(predictor, images, lambda count: None)
+        predict_labels(predictor, images, part, lambda count: None)
         everyones.append(np.concatenate(sums))
     total = np.sum(everyones, axis=0)
     assert np.array_equal(total[:, 0], sure)
@@ -161,9 +164,9 @@ def test_weights_of_another_fold_are_never_opened(taught, monkeypatch):
     for file in (taught / "round0/tiny").glob("fold_[12]*"):
         file.write_bytes(b"poison")
     opened = []
-    for name, original in (("load_model", load_model), ("load_recipe", load_recipe)):
+    for where, original in (("pseudo_labels.load_model", load_model), ("teachers.load_recipe", load_recipe)):
         monkeypatch.setattr(
-            self_training, name, lambda path, original=original: opened.append(Path(path).name) or original(path)
+            f"training.{where}", lambda path, original=original: opened.append(Path(path).name) or original(path)
         )
     fold, found = read_fold(taught / "folds/fold_0"), teachers(taught)
     found.label(fold, found.of(fold, taught / "weights"))
@@ -212,12 +215,12 @@ def test_an_earlier_round_that_cannot_teach_is_refused(taught):
 
 
 def test_a_teacher_that_has_changed_does_not_resume(tmp_path):
-    fresh = Progress(flags={"epochs": 4}, teacher={"files": {"fold_0_last.weights.h5": "a"}, "round": 1})
+    fresh = Progress(settings=Settings(epochs=4), teacher={"files": {"fold_0_last.weights.h5": "a"}, "round": 1})
     state = TrainingState(tmp_path, [])
     state.save(fresh)
     assert state.resume(fresh).teacher == fresh.teacher
     for files in ({"fold_0_last.weights.h5": "b"}, None):
-        other = Progress(flags={"epochs": 4}, teacher={"files": files} if files else {})
+        other = Progress(settings=Settings(epochs=4), teacher={"files": files} if files else {})
         refused(lambda other=other: state.resume(other), "was made with another --teacher, or its weights have changed")
 
 
@@ -269,11 +272,11 @@ def test_pretraining_then_fine_tuning_and_the_next_round(taught, monkeypatch):
     weights = taught / "weights/tiny"
     recipes = {file.name: load_recipe(file) for file in weights.glob("*.h5")}
     assert {name for name in recipes if "cycle" in name} == {f"fold_0_cycle{k}.weights.h5" for k in (1, 2)}
-    assert [recipes[f"fold_0_cycle{k}.weights.h5"]["epoch"] for k in (1, 2)] == [3, 4]
-    assert [recipes[f"fold_0_cycle{k}.weights.h5"]["cycles"] for k in (1, 2)] == [2, 2]
+    assert [recipes[f"fold_0_cycle{k}.weights.h5"].epoch for k in (1, 2)] == [3, 4]
+    assert [recipes[f"fold_0_cycle{k}.weights.h5"].cycles for k in (1, 2)] == [2, 2]
     last = recipes["fold_0_last.weights.h5"]
-    teacher = {"fold_0_last.weights.h5": load_recipe(taught / "round0/tiny/fold_0_last.weights.h5")["sha256"]}
-    assert (last["teacher"]["round"], last["teacher"]["kept"], last["teacher"]["files"]) == (1, 12, teacher)
+    teacher = {"fold_0_last.weights.h5": load_recipe(taught / "round0/tiny/fold_0_last.weights.h5").sha256}
+    assert (last.teacher["round"], last.teacher["kept"], last.teacher["files"]) == (1, 12, teacher)
     # Warm-up to the peak over one epoch; a cosine over one, at whose end the next cycle is at the peak; so are all.
     rates = [row["learning_rate"] for row in TrainingState(weights / "fold_0_state", [])._read()[0].history]
     assert rates == pytest.approx([0.002, 0.002, 0.002, 0.0], abs=1e-9)
@@ -281,8 +284,8 @@ def test_pretraining_then_fine_tuning_and_the_next_round(taught, monkeypatch):
     second = ("--teacher=weights/tiny", *TEACHER[1:], "--weights_path=round2", "--epochs=2")
     train(taught, FOLD, *second)
     recipe = load_recipe(taught / "round2/tiny/fold_0_last.weights.h5")
-    assert recipe["teacher"]["round"] == 2
-    assert list(recipe["teacher"]["files"]) == ["fold_0_cycle1.weights.h5", "fold_0_cycle2.weights.h5"]
+    assert recipe.teacher["round"] == 2
+    assert list(recipe.teacher["files"]) == ["fold_0_cycle1.weights.h5", "fold_0_cycle2.weights.h5"]
     assert "finished before" in train(taught, FOLD, *second)
 
 
@@ -312,7 +315,7 @@ def test_killed_while_it_pretrains_it_ends_with_the_same_bits(taught):
     assert check_files(taught) == 1
     train(taught, FOLD, "--warmup_epochs=1", *flags)
     assert_same_end(whole, taught)
-    labels = [load_recipe(path / "weights/tiny/fold_0_last.weights.h5")["teacher"] for path in (whole, taught)]
+    labels = [load_recipe(path / "weights/tiny/fold_0_last.weights.h5").teacher for path in (whole, taught)]
     assert labels[0] == labels[1]
 
 
@@ -325,5 +328,5 @@ def test_two_ranks_label_as_one_process_does(taught):
     assert done.returncode == 0, done.stderr
     held = {line.split("variables=")[1] for line in done.stdout.splitlines() if line.startswith("HELD")}
     assert len(held) == 1
-    one, two = (load_recipe(taught / f"{name}/tiny/fold_0_last.weights.h5")["teacher"] for name in ("weights", "two"))
+    one, two = (load_recipe(taught / f"{name}/tiny/fold_0_last.weights.h5").teacher for name in ("weights", "two"))
     assert one == two

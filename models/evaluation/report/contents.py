@@ -58,7 +58,7 @@ def report_submission(
 ) -> None:
     """Write the report of a submission: `probabilities` (255 = certainly salt) like the rest uint8 (N, 101, 101)."""
     salt = np.count_nonzero(predictions.any(axis=(1, 2)))
-    scores = ", ".join(f"{recipe['fold']} {recipe['score']:.4f}" for recipe in ensemble.recipes)
+    scores = ", ".join(f"{recipe.fold} {recipe.score:.4f}" for recipe in ensemble.recipes)
     about = {
         "tiles": f"{len(ids)}, {salt} of them with salt",
         "predicted": str(ensemble),

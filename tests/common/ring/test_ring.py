@@ -37,9 +37,9 @@ def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
     from training.validation import validate
 
     model, recipe = load_model(workspace / "weights/tiny/fold_0_last.weights.h5")
-    assert recipe["processes"] == 2
+    assert recipe.processes == 2
     alone = validate(Predictor([(model, Geometry(32))]), read_fold(workspace / "folds/fold_0").val, SingleProcess())
-    assert recipe["score"] == alone.score  # of 20 tiles, exactly
+    assert recipe.score == alone.score  # of 20 tiles, exactly
 
 
 @horovod

@@ -23,6 +23,7 @@ from tests.promises.corpus.damage import (
 from tests.promises.corpus.weights import object_array
 from tests.promises.corpus.zips import inner
 from training.learner import Learner
+from training.settings import Settings
 from training.state import Progress, TrainingState
 
 STATE = "weights/tiny/fold_0_state/state.npz"
@@ -31,7 +32,7 @@ STATE = "weights/tiny/fold_0_state/state.npz"
 @cache
 def learner() -> Learner:
     """A training of the tiny model, built once."""
-    return Learner(model="tiny", target_size=32, steps=1, epochs=2, batch_size=8, ring=SingleProcess())
+    return Learner(Settings(model="tiny", target_size=32, epochs=2), 1, SingleProcess(), batch_size=8)
 
 
 RESUME = (lambda _: TrainingState(Path(STATE).parent, learner().variables).resume(Progress()),)

@@ -4,12 +4,13 @@ import io
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 
 import h5py
 import numpy as np
 
 import tgs_predict
-from models.weights import RECIPE
+from models.weights import Recipe
 from tests.promises.corpus.commands import OOF, PREDICT, USE_FOLDS, Case
 from tests.promises.corpus.damage import (
     BEST,
@@ -30,6 +31,8 @@ from tests.promises.corpus.damage import (
 H5, JSON = f"{BEST}.weights.h5", f"{BEST}.json"
 OTHER = f"{H5} does not hold the weights that fold_0_best.json describes"
 NONE_OF_TINY = f"{H5} holds no weights of tiny ("
+NEEDED = [*(field.name for field in fields(Recipe) if field.default is MISSING), "sha256"]
+OF_A_KIND = [field.name for field in fields(Recipe)]
 LINK = h5py.ExternalLink("other.h5", "/")
 
 
@@ -130,8 +133,8 @@ RECIPES: dict[str, Case] = {
     "a list": (put(JSON, "[]"), PREDICT, f"{JSON} holds no JSON object"),
     "deep": (put(JSON, "[" * 100000), PREDICT, f"{JSON} is not JSON"),
     "no text": (put(JSON, b"\xff\xfe"), PREDICT, f"{JSON} is not JSON"),
-    **{f"without {key}": (recipe(**{key: ...}), PREDICT, f"{JSON} lacks '{key}'") for key in RECIPE},
-    **{f"{key} a list": (recipe(**{key: []}), PREDICT, f"{JSON} lacks '{key}'") for key in RECIPE},
+    **{f"without {key}": (recipe(**{key: ...}), PREDICT, f"{JSON} lacks '{key}'") for key in NEEDED},
+    **{f"{key} a list": (recipe(**{key: []}), PREDICT, f"{JSON} lacks '{key}'") for key in OF_A_KIND},
     "of other weights": (recipe(sha256="0" * 64), PREDICT, OTHER),
     "threshold 7": (recipe(threshold=7.0), PREDICT, f"{JSON} "),
     "threshold NaN": (recipe(threshold=float("nan")), PREDICT, f"{JSON} "),

@@ -1,0 +1,82 @@
+"""What shapes the result of a training, read from the flags in one place. Imports nothing heavy."""
+
+from argparse import Namespace
+from dataclasses import asdict, dataclass, fields
+
+from common.errors import InputError
+
+LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What shapes the result: a training goes on with none other, and ranks of a ring have the same.
+
+    The names are those of tgs_train.py's flags, which say what each means. `pretrain_epochs` are 0 without a teacher.
+    """
+
+    model: str = "resnet34"
+    target_size: int = 128
+    encoder_weights: str | None = None
+    drop: str = "none"
+    epochs: int = 90
+    learning_rate: float = 1e-3
+    warmup_epochs: int = 5
+    cycles: int = 1
+    weight_decay: float = 0.05
+    loss: str = "bce"
+    use_lovasz: bool = True
+    augment: str = "warp+light"
+    ema_decay: float = 0.999
+    swa: float = 0.0
+    seed: int = 1
+    confidence: float = 0.9
+    pretrain_epochs: int = 0
+    mixed_precision: bool = False
+
+    @classmethod
+    def from_flags(cls, args: Namespace) -> "Settings":
+        """Read them from tgs_train.py's flags; InputError where these contradict each other."""
+        pretraining = count_pretrain_epochs(args.epochs, args.teacher, args.pretrain_epochs)
+        return cls(**_known(vars(args) | {"pretrain_epochs": pretraining}))
+
+    @classmethod
+    def from_state(cls, flags: dict) -> "Settings":
+        """Read them back as a state holds them; what was not there yet when it was written has its default."""
+        return cls(**_known(flags))
+
+    def differences(self, other: "Settings") -> dict[str, tuple[object, object]]:
+        """Name the settings that differ, with the value here and there."""
+        there = asdict(other)
+        return {name: (value, there[name]) for name, value in asdict(self).items() if value != there[name]}
+
+    def lovasz_share(self, epoch: int) -> float | None:
+        """Give the share of the symmetric Lovász hinge in the loss of `epoch`, from 0; None where it never has one."""
+        if not self.use_lovasz:
+            return None
+        return LOVASZ_SHARE if epoch >= LOVASZ_START * self.epochs else 0.0
+
+
+def _known(flags: dict) -> dict:
+    """Pick the settings out of flags."""
+    return {field.name: flags[field.name] for field in fields(Settings) if field.name in flags}
+
+
+def count_pretrain_epochs(epochs: int, teacher: str | None, asked: int | None) -> int:
+    """Give how many of `epochs` epochs pretrain: those `asked` for, else half; 0 without a teacher.
+
+    Raises:
+        InputError: asked for without a teacher, or none would be left for the labelled tiles.
+    """
+    if teacher is None:
+        if asked:
+            raise InputError(
+                f"--pretrain_epochs={asked} needs tiles that a --teacher labels; name one, or leave it out"
+            )
+        return 0
+    if epochs < 2 or (asked or 1) >= epochs:
+        raise InputError(
+            f"--epochs={epochs} are too few for --pretrain_epochs={asked or 1} and an epoch on the labelled tiles; "
+            "give more of the first, or fewer of the second"
+        )
+    return asked or epochs // 2
