@@ -103,9 +103,9 @@ class Outputs:
             save_weights([*kept, self._last], model, recipe)
             self._state.save(progress)  # a run killed before this line repeats the epoch and writes all again
             table = pd.DataFrame(progress.history)
+            self._show(table)
             with _warned(f"write {self._logs.folder}/events.out.*"):
                 self._logs.write_events(table, result.examples, trained)
-            self._show(table)
 
         self._ring.on_chief(write)
 

@@ -73,8 +73,8 @@ def test_training_and_prediction_on_a_terminal_and_elsewhere(workspace, monkeypa
         rf"{epoch}, .* left",
         epoch,
         r"fold_0: best score 0\.\d+ in epoch \d, last 0\.\d+, after \d+ s; wrote weights/tiny/fold_0_\* .*",
-        r"next: python tgs_predict.py --file_name=weights/tiny/fold_0_best.weights.h5, or train the 2 other folds: "
-        "this command with --data_path=folds",
+        r"next: \S*python \S*tgs_predict.py --file_name=weights/tiny/fold_0_best.weights.h5 --data_path=\S+/tgs",
+        "or train the 2 other folds: this command with --data_path=folds",
     )
     for line, pattern in zip(done.stdout.splitlines(), patterns, strict=True):
         assert re.fullmatch(pattern, line)

@@ -71,5 +71,10 @@ def refused(call: Callable[[], object], said: str) -> str:
     return str(caught.value)
 
 
+def next_command(said: str) -> str:
+    """Find the command that a run names for what comes next, as a user pastes it into a shell."""
+    return re.search(r"^next: (.+)$", said, re.M)[1]
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}

@@ -154,7 +154,7 @@ def test_from_training_to_submission_with_every_part(workspace):
     flags = (f"--model={TINY}", "--target_size=32", "--batch_size=8", "--data_path=folds/fold_0")
     first = run_script("tgs_train.py", *flags, "--epochs=2", cwd=workspace)
     assert first.returncode == 0, first.stderr
-    assert f"next: python tgs_predict.py --file_name=weights/{TINY}/fold_0_best.weights.h5" in first.stdout
+    assert f"tgs_predict.py --file_name=weights/{TINY}/fold_0_best.weights.h5 " in first.stdout
     folder = workspace / "weights" / TINY
     assert json.loads((folder / "fold_0_last.json").read_text())["model"] == TINY
     assert (workspace / "logs" / TINY / "fold_0" / "history.csv").is_file()

@@ -70,7 +70,7 @@ def test_other_flags_do_not_resume(trained):
     ("flags", "said"),
     [
         (["--data_path=nowhere"], "no fold in nowhere"),
-        (["--data_path=folds/fold_0", "--model=resnet43"], "choose from efficientnet_lite0, "),
+        (["--data_path=folds/fold_0", "--model=resnet43"], "choose from resnet34, "),
         (["--data_path=folds/fold_0", "--loss=bec"], "no loss 'bec'"),
         (["--data_path=folds/fold_0", "--target_size=100"], "take 96"),
         (["--epochs=0"], "outside 1"),
