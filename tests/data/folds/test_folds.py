@@ -132,7 +132,7 @@ def test_what_the_run_prints_and_draws(sample, folds):
     done = run_script("tgs_preprocess.py", f"--data_path={sample}", "--fold=3", cwd=folds.parent)
     assert (done.returncode, done.stderr) == (0, "")
     assert "wrote 3 folds of 60 tiles to folds/ (folds.csv, evenness.csv, config.yaml; pictures: " in done.stdout
-    assert "next: python tgs_train.py --data_path=folds/fold_0" in done.stdout
+    assert "tgs_train.py --data_path=folds/fold_0\n" in done.stdout
     table, even = pd.read_csv(folds / "folds.csv"), pd.read_csv(folds / "evenness.csv")
     assert even["tiles"].tolist() == [20, 20, 20]
     assert even["coverage_percent"].tolist() == pytest.approx(100 * table.groupby("fold")["coverage"].mean(), abs=0.01)
