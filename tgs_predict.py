@@ -143,9 +143,9 @@ def predict(args) -> Path:
     import numpy as np
 
     from common.files import write_text
-    from data import rle
     from data.kaggle.zips import UNPACKED
     from data.probabilities import writing_probabilities
+    from data.rle import encode_rle
     from data.submission import reserved, tiles_to_predict, write_submission
     from data.tiles import read_ahead
     from models.decision import tile_masks
@@ -167,7 +167,7 @@ def predict(args) -> Path:
             found = ensemble.predictor.each(images for _, images in fed)
             for (ids, images), probabilities in zip(batches, found, strict=True):
                 decided = tile_masks(probabilities, ensemble.threshold, ensemble.min_area)
-                masks |= zip(ids, map(rle.encode, decided), strict=True)
+                masks |= zip(ids, map(encode_rle, decided), strict=True)
                 if keep:
                     keep(probabilities)
                 if args.report:
@@ -197,9 +197,9 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
     from common.errors import InputError
     from common.files import write_text
     from data.probabilities import write_section
-    from data.rle import TILE
     from data.sections import load_section, write_pictures
     from data.submission import reserved
+    from data.tiles import TILE
     from models.decision import salt_mask
     from models.windows import count_windows, predict_section
 
@@ -295,9 +295,9 @@ def export(args) -> Path:
 
 def validate(args) -> tuple[int, int]:
     """Check a submission; returns its rows and how many of them have salt."""
-    from data.submission import expected_ids, validate_submission
+    from data.submission import check_submission, expected_ids
 
-    rows, salt = validate_submission(args.validate, expected_ids(args.data_path))
+    rows, salt = check_submission(args.validate, expected_ids(args.data_path))
     print(f"{args.validate} is valid: {rows} rows, {salt} of them with salt")
     print(
         f"next: kaggle competitions submit -c tgs-salt-identification-challenge -f {args.validate} -m 'which weights'"

@@ -13,7 +13,7 @@ from benchmarks.outside import outside_rows
 from benchmarks.processes import process_rows
 from benchmarks.table import Row
 from common.backend import load_tensorflow
-from data import rle
+from data.rle import encode_rle
 from data.tiles import read_tiles
 
 LABELLED, UNLABELLED = 3601, 18000  # tiles of the competition
@@ -54,9 +54,9 @@ def part_rows(rounds: int, project: Project, *, scored: int, coded: int) -> list
         Row(
             f"run-length coding of {coded:,} masks",
             "s",
-            seconds(lambda: [rle.encode(mask) for mask in masks], rounds),
+            seconds(lambda: [encode_rle(mask) for mask in masks], rounds),
             1.0,
-            note=f"data.rle.encode, {on}",
+            note=f"data.rle.encode_rle, {on}",
         ),
         Row(
             f"score of {scored:,} masks",

@@ -15,7 +15,7 @@ import tensorflow as tf
 from benchmarks.worker import Block, serve
 from common.device import claim_device
 from common.ring.single import SingleProcess
-from data.rle import TILE
+from data.tiles import TILE
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.unet import make_model

@@ -14,12 +14,12 @@ MAX_PIXELS = 200_000_000  # of a section
 MAX_SIDE = 1_000_000  # pixels; libpng's own limit
 
 
-def encode(pixels: np.ndarray, level: int = 3) -> bytes:
+def encode_png(pixels: np.ndarray, level: int = 3) -> bytes:
     """A PNG of pixels uint8 or uint16 (H, W) or, blue first, (H, W, 3), compressed at zlib's `level`."""
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
 
 
-def decode(content: bytes, side: int | None = None) -> tuple[np.ndarray, int]:
+def decode_png(content: bytes, side: int | None = None) -> tuple[np.ndarray, int]:
     """Check and decode the PNG of a tile of `side` x `side` pixels, or of a section of any size, by its bytes.
 
     OpenCV is given a PNG made anew of the header and the inflated lines, both checked here: of anything odd libpng
@@ -68,7 +68,7 @@ def decode(content: bytes, side: int | None = None) -> tuple[np.ndarray, int]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse, by ValueError as `decode`, a section that has no pixels, or more than memory is meant for."""
+    """Refuse, by ValueError as `decode_png`, a section that has no pixels, or more than memory is meant for."""
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise ValueError(
             f"is {width}x{height} pixels; sections have 1 to {MAX_PIXELS:,} and at most {MAX_SIDE:,} a side, cut it"

@@ -10,10 +10,8 @@ import numpy as np
 
 from common.errors import InputError, refusals
 from common.files import replacing
-from data import png
-from data.rle import TILE
-
-KINDS = ("png", "npy")
+from data.png import encode_png
+from data.tiles import TILE
 
 Write = Callable[[np.ndarray], None]
 
@@ -61,7 +59,7 @@ def write_section(path: str | Path, probabilities: np.ndarray) -> None:
 
 
 def _png(probabilities: np.ndarray) -> bytes:
-    return png.encode(cv2.convertScaleAbs(probabilities, alpha=255))  # rounds and clips, with no copy in float
+    return encode_png(cv2.convertScaleAbs(probabilities, alpha=255))  # rounds and clips, with no copy in float
 
 
 def _refuse_existing(path: Path) -> None:

@@ -6,10 +6,10 @@ Pixels are numbered from 1, column by column (top to bottom, then left to right)
 
 import numpy as np
 
-TILE = 101  # side of a tile in pixels
+from data.tiles import TILE
 
 
-def encode(mask: np.ndarray) -> str:
+def encode_rle(mask: np.ndarray) -> str:
     """Encode a mask (H, W), non-zero = salt, to its run-length string."""
     pixels = np.zeros(mask.size + 2, bool)  # a background pixel at each end closes every run
     pixels[1:-1] = np.asarray(mask).ravel(order="F") != 0
@@ -18,7 +18,7 @@ def encode(mask: np.ndarray) -> str:
     return " ".join(map(str, edges.tolist()))
 
 
-def decode(text: str, shape: tuple[int, int] = (TILE, TILE)) -> np.ndarray:
+def decode_rle(text: str, shape: tuple[int, int] = (TILE, TILE)) -> np.ndarray:
     """Decode a run-length string to a mask uint8 {0, 1} of `shape` (H, W).
 
     Raises ValueError, saying what is wrong, on anything but sorted, positive, separate runs inside the mask.

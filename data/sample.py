@@ -22,14 +22,14 @@ from common.command import run
 from common.errors import InputError, refusals
 from common.files import make_folder
 from common.flags import Parser, command_line, number
-from data import png
-from data.rle import TILE, encode
+from data.png import encode_png
+from data.rle import encode_rle
 from data.sheets import draw_tiles
 from data.survey import SIZE, make_survey, survey_size
-from data.tiles import read_tiles
+from data.tiles import TILE, read_tiles
 from data.waves import ricker, texture
 
-SIDE = 3 * TILE  # px, side of a section
+SECTION = 3 * TILE  # px, side of a section
 BLACK = 0.02  # share of black tiles
 STRIPED = 0.09  # share of masks made of whole columns, a labelling artefact, among those with 10 to 90 % salt
 DEPTHS = (50, 500, 960)  # least, likeliest and greatest depth of a section, in the units of depths.csv
@@ -44,9 +44,9 @@ Rng = np.random.Generator
 def make_section(rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
     """One section with about `share` of salt: its amplitudes, and the distance to the salt's border.
 
-    Both float32 (SIDE, SIDE); the distance is in px and positive inside the salt.
+    Both float32 (SECTION, SECTION); the distance is in px and positive inside the salt.
     """
-    side = math.ceil(SIDE * math.exp(-rng.uniform(0, math.log(4.5))))  # px; enlarged to SIDE at the end
+    side = math.ceil(SECTION * math.exp(-rng.uniform(0, math.log(4.5))))  # px; enlarged to SECTION at the end
     wavelength = rng.uniform(4, 11)  # px
     distance = _salt_distance(rng, side, share)
     depth = _layer_depth(rng, side, distance, wavelength)
@@ -68,8 +68,8 @@ def make_section(rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
     border = ricker(distance, wavelength) * strength * (0.8 * downwards + 0.2 * rng.normal()) * layers.std()
 
     image = layers + (inside - layers) / (1 + np.exp(-np.clip(2 * distance, -30, 30))) + border
-    image = cv2.resize(image.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    return image, cv2.resize(distance, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) * (SIDE / side)
+    image = cv2.resize(image.astype(np.float32), (SECTION, SECTION), interpolation=cv2.INTER_CUBIC)
+    return image, cv2.resize(distance, (SECTION, SECTION), interpolation=cv2.INTER_LINEAR) * (SECTION / side)
 
 
 def _salt_distance(rng: Rng, side: int, share: float) -> np.ndarray:
@@ -142,8 +142,8 @@ def make_tiles(rng: Rng, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         k += 0.6180339887  # golden ratio: k mod 1 is spread evenly, so few sections already have the right mix
         section, distance = make_section(rng, share=0.68 * max(0, 1.04 * (k % 1) - 0.04))
         z = rng.triangular(*DEPTHS)
-        for top in range(0, SIDE, TILE):
-            for left in range(0, SIDE, TILE):
+        for top in range(0, SECTION, TILE):
+            for left in range(0, SECTION, TILE):
                 window = np.s_[top : top + TILE, left : left + TILE]
                 tile, mask = section[window], _label(rng, distance[window])
                 if mask.all() or np.ptp(tile) < 0.05 * section.std():  # nothing but salt; nothing but water
@@ -189,7 +189,7 @@ def make_sample(path: str | Path, *, n_train: int = 400, n_test: int = 100, seed
             folder = Path(staging)
             _write_tiles(folder / "train", ids[:n_train], images[:n_train], masks[:n_train])
             _write_tiles(folder / "test", ids[n_train:], images[n_train:])
-            _write_csv(folder / "train.csv", "id,rle_mask", ids[:n_train], map(encode, masks[:n_train]))
+            _write_csv(folder / "train.csv", "id,rle_mask", ids[:n_train], map(encode_rle, masks[:n_train]))
             _write_csv(folder / "depths.csv", "id,z", ids, depths)
             _write_csv(folder / "sample_submission.csv", "id,rle_mask", ids[n_train:], ["1 1"] * n_test)
             for entry in ENTRIES:
@@ -200,12 +200,12 @@ def _write_tiles(folder: Path, ids: list[str], images: np.ndarray, masks: np.nda
     """Write images/<id>.png, three equal channels, and masks/<id>.png: as Kaggle's, 16 bits or, empty, 8."""
     (folder / "images").mkdir(parents=True)
     for name, image in zip(ids, images, strict=True):
-        (folder / "images" / f"{name}.png").write_bytes(png.encode(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)))
+        (folder / "images" / f"{name}.png").write_bytes(encode_png(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)))
     if masks is not None:
         (folder / "masks").mkdir()
         for name, mask in zip(ids, masks, strict=True):
             pixels = mask * np.uint16(65535) if mask.any() else mask.astype(np.uint8)
-            (folder / "masks" / f"{name}.png").write_bytes(png.encode(pixels))
+            (folder / "masks" / f"{name}.png").write_bytes(encode_png(pixels))
 
 
 def _write_csv(path: Path, header: str, ids: list[str], values: Iterable[object]) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 
 from common.errors import InputError, refusals, refuse_broken_link
 from common.files import UNSUPPORTED, replacing
-from data import png
 from data.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
 from data.orientation import looks_turned
-from data.rle import TILE
-from data.tiles import check_is_file, read_png
+from data.png import check_size, encode_png
+from data.tiles import TILE, check_is_file, read_png
 
 ENDINGS = (".png", ".npy")
 
@@ -88,7 +87,7 @@ def _open_npy(path: Path) -> np.ndarray:
     if values.ndim != 2:
         raise InputError(f"{path} has the shape {values.shape}; sections have two dimensions")
     try:
-        png.check_size(*values.shape[::-1])
+        check_size(*values.shape[::-1])
     except ValueError as error:
         raise InputError(f"{path} {error}") from None
     return values
@@ -136,5 +135,5 @@ def write_pictures(stem: str | Path, section: np.ndarray, mask: np.ndarray) -> l
     pictures = {"_mask.png": mask * 255, "_outlined.png": outline(section, mask)}
     for ending, picture in pictures.items():
         with replacing(f"{stem}{ending}") as temporary:
-            temporary.write_bytes(png.encode(picture))
+            temporary.write_bytes(encode_png(picture))
     return list(pictures)

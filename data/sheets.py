@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from common.files import replacing
-from data.rle import TILE
+from data.tiles import TILE
 
 SCALE = 2  # a tile's pixel is this many wide on a sheet
 DRAWN, GAP, MARGIN = SCALE * TILE, 8, 10  # px of the sheet, the first a tile's side

@@ -46,7 +46,7 @@ def expected_ids(data_path: str | Path) -> set[str]:
     return set(read_csv(sample, COLUMNS)["id"]) if sample.is_file() else set(tiles_to_predict(data_path, unpack=False))
 
 
-def validate_submission(path: str | Path, ids: set[str]) -> tuple[int, int]:
+def check_submission(path: str | Path, ids: set[str]) -> tuple[int, int]:
     """Check a submission: its columns, each id of `ids` once and no other, each mask decodable.
 
     Returns:
@@ -112,6 +112,6 @@ def write_submission(path: str | Path, masks: dict[str, str]) -> None:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(COLUMNS)
                 writer.writerows(masks.items())
-            validate_submission(temporary, set(masks))
+            check_submission(temporary, set(masks))
     except FileExistsError:
         raise InputError(f"{path} exists; move it away, or predict again") from None

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import InputError, refusals
-from data import rle
+from data.rle import decode_rle
 from data.tiles import TileSet, check_is_file, is_id
 
 
@@ -73,7 +73,7 @@ def check_masks(path: str | Path, table: pd.DataFrame, masks: Mapping[str, np.nd
     """Check the rle_mask column of a table read from `path`: decodable and, where `masks` knows the id, this mask."""
     for line, name, text in zip(table.index, table["id"], table["rle_mask"], strict=True):
         try:
-            mask = rle.decode(text)
+            mask = decode_rle(text)
         except ValueError as error:
             raise InputError(f"{path} line {line}, id '{name}': {error}") from None
         if name in masks and not np.array_equal(mask, masks[name]):

@@ -11,10 +11,10 @@ import numpy as np
 
 from common.errors import InputError, refusals
 from common.progress import bar, counted
-from data import png
-from data.rle import TILE
+from data.png import decode_png
 
-THREADS, PART = 2, 64  # that read a folder; files that one of them takes at once
+TILE = 101  # side of a tile in pixels
+THREADS, CHUNK = 2, 64  # that read a folder; files that one of them takes at once
 MAX_BYTES = 1 << 20  # of a file; a tile has 10 kB
 MAX_SECTION_BYTES = 1 << 29  # 200 megapixels of 16 bits, hardly compressed
 
@@ -116,33 +116,33 @@ def read_tiles(images: str | Path, masks: str | Path) -> TileSet:
         raise InputError(f"no mask for {image_paths[missing]}; expected {Path(masks) / missing}.png")
     for extra in sorted(mask_paths.keys() - image_paths.keys()):
         raise InputError(f"no image for {mask_paths[extra]}; expected {Path(images) / extra}.png")
-    with bar("read tiles", 2 * len(image_paths), "file") as shown:
+    with bar("read tiles", 2 * len(image_paths), "file") as progress:
         read = [
-            read_all(kind, list(paths.values()), shown)
+            read_all(kind, list(paths.values()), progress)
             for kind, paths in ((read_image, image_paths), (read_mask, mask_paths))
         ]
     return TileSet(list(image_paths), *read)
 
 
-def read_all(read: Callable[[Path], np.ndarray], paths: Sequence[Path], shown) -> np.ndarray:
+def read_all(read: Callable[[Path], np.ndarray], paths: Sequence[Path], progress) -> np.ndarray:
     """Stack what `read` makes of each path; in two threads, which take turns inflating and waiting for Python.
 
-    Each takes PART files at once: handed out singly, they would mostly wait for each other. Of several files that are
+    Each takes CHUNK files at once: handed out singly, they would mostly wait for each other. Of several files that are
     wrong the first is named.
     """
-    parts = [paths[k : k + PART] for k in range(0, len(paths), PART)]
+    chunks = [paths[k : k + CHUNK] for k in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(lambda part: [read(path) for path in counted(part, shown)], parts)
-        return np.stack([tile for part in found for tile in part])
+        found = pool.map(lambda chunk: [read(path) for path in counted(chunk, progress)], chunks)
+        return np.stack([tile for tiles in found for tile in tiles])
 
 
 def read_png(path: str | Path, side: int | None = None) -> tuple[np.ndarray, int]:
-    """Read the PNG of a tile of `side` x `side` pixels, or of a section; returns what png.decode does."""
+    """Read the PNG of a tile of `side` x `side` pixels, or of a section; returns what decode_png does."""
     limit = MAX_BYTES if side else MAX_SECTION_BYTES
     try:
         with refusals("read", path):
             if (length := check_is_file(path)) > limit:
                 raise InputError(f"{path} has {length} bytes; a {'tile' if side else 'section'} has at most {limit}")
-            return png.decode(Path(path).read_bytes(), side)
+            return decode_png(Path(path).read_bytes(), side)
     except ValueError as error:
         raise InputError(f"{path} {error}") from None

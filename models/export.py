@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from common.errors import InputError
 from common.files import make_folder, replacing
-from data.rle import TILE
+from data.tiles import TILE
 from models.predictor import Predictor
 
 TILES = tf.TensorSpec((None, TILE, TILE), tf.uint8, "tiles")

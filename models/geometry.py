@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from data.rle import TILE
+from data.tiles import TILE
 
 MEAN, STD = 0.4714, 0.1615  # of the 3,601 training tiles, gray values in 0..1
 DRAWS = 8  # random numbers a tile that warp() gets, and each augmentation that does not say how many it wants

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data.rle import TILE
+from data.tiles import TILE
 from models.geometry import Geometry
 from models.unet import logits_only
 

@@ -22,8 +22,8 @@ from common.errors import InputError, refusals
 from common.files import replacing
 from common.locks import held
 from common.progress import bar
-from data import png
 from data.amplitudes import Stretch, describe_gray
+from data.png import encode_png
 from data.probabilities import _writing_array as writing_array
 from data.sections import outline
 from data.segy import FLOAT, INT8, Line, Survey, put
@@ -203,7 +203,7 @@ class Unfinished:
         """Give the files their names, with a picture and, if wanted, an .npy beside them; returns what they end in."""
         salt = Survey(self.paths["_salt.sgy"], **self.walk.survey.bytes)
         made = self.paths | {"_lines.png": self.folder / "lines.png"}
-        made["_lines.png"].write_bytes(png.encode(_picture(self.walk, salt, ensemble)))
+        made["_lines.png"].write_bytes(encode_png(_picture(self.walk, salt, ensemble)))
         if array:
             made["_probabilities.npy"] = self.folder / "probabilities.npy"
             _write_array(made["_probabilities.npy"], salt)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from data.rle import TILE
+from data.tiles import TILE
 
 
 def count_windows(shape: tuple[int, int], tile: int = TILE, overlap: float = 0.5) -> int:

@@ -8,9 +8,8 @@ import numpy as np
 from common.digests import digest
 from common.progress import bar
 from common.ring.base import Ring
-from data.rle import TILE
 from data.submission import tiles_to_predict
-from data.tiles import read_all, read_image
+from data.tiles import TILE, read_all, read_image
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.weights import load_model

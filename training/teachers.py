@@ -15,8 +15,7 @@ from common.errors import InputError, SharedError
 from common.progress import bar
 from common.ring.base import Ring
 from data.folds.fold import Fold
-from data.rle import TILE
-from data.tiles import TileSet
+from data.tiles import TILE, TileSet
 from models.weights import ENDING, Recipe, load_recipe
 from training.batches import Pretraining, TrainingBatches
 from training.pseudo_labels import load_predictor, predict_labels, read_unlabelled

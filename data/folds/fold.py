@@ -9,7 +9,7 @@ import pandas as pd
 from common.digests import digest
 from common.errors import InputError, refuse_broken_link
 from common.files import named
-from data.folds.tree import FOLD_COLUMNS, KINDS
+from data.folds.tree import FOLD_COLUMNS, FOLDERS, SPLITS
 from data.tables import read_csv
 from data.tiles import TileSet, read_tiles
 
@@ -65,22 +65,22 @@ def read_fold(path: str | Path) -> Fold:
     """
     path = named(path)
     table = read_folds_csv(path.parent)
-    train, val = (read_part(path, part, table) for part in ("train", "val"))
+    train, val = (read_split(path, split, table) for split in SPLITS)
     return Fold(path.name, train, val, fingerprint(table), table["fold"].nunique())
 
 
-def read_part(path: Path, part: str, table: pd.DataFrame) -> TileSet:
-    """Read the tiles of one `part` ("train" or "val") of a fold; `table` is its folds.csv."""
-    folders = [path / part / kind for kind in KINDS]
+def read_split(path: Path, split: str, table: pd.DataFrame) -> TileSet:
+    """Read the tiles of one `split` ("train" or "val") of a fold; `table` is its folds.csv."""
+    folders = [path / split / folder for folder in FOLDERS]
     tiles = read_tiles(*folders)
     for link in (folder / f"{name}.png" for folder in folders for name in tiles.ids):
         if link.is_symlink() and os.path.basename(os.readlink(link)) != link.name:
             raise InputError(f"{link} leads to the tile {os.readlink(link)}; run tgs_preprocess.py again")
     in_val = table["fold"] == path.name.removeprefix("fold_")
-    expected = table["id"][in_val if part == "val" else ~in_val]
+    expected = table["id"][in_val if split == "val" else ~in_val]
     if odd := sorted(set(tiles.ids) ^ set(expected)):
         raise InputError(
-            f"{path / part} and {path.parent / 'folds.csv'} disagree about the tile '{odd[0]}'; "
+            f"{path / split} and {path.parent / 'folds.csv'} disagree about the tile '{odd[0]}'; "
             "run tgs_preprocess.py again"
         )
     return tiles

@@ -7,7 +7,8 @@ in one fold.
 
 import numpy as np
 
-SIDE = 101
+from data.tiles import TILE
+
 MIN_STD = 2.0  # gray levels; a flatter border (black tile, padding) matches nothing
 MAX_DISTANCE = 0.6  # RMS difference of two standardised borders; 0.6 is a correlation of 0.82
 MAX_RATIO = 0.6  # best distance over second best, for either border of a seam
@@ -23,28 +24,9 @@ def mosaic_groups(images: np.ndarray) -> np.ndarray:
     1. differ by less than MAX_DISTANCE, and
     2. beat the second-best match of both borders: best < MAX_RATIO * second (so each is the other's best).
 
-    Groups are the connected components. Standardised, because each tile's contrast was stretched on its own:
-    90 % of the seams found span gains of 0.45 to 1.44. Extended to the seam, because neighbours share no
-    pixel: the raw borders give 120 seams, not 183. Rule 2, because when the two need only be each other's
-    best, 841 seams pass and most are chance.
-
-    Measured on the 3,601 labelled tiles (`TGS_DATA=folder python -m pytest -s tests/data/folds/test_mosaic.py`), 0.5 s
-    on two cores:
-
-    - 183 seams (83 horizontal, 100 vertical) leave 3,418 groups: 3,282 tiles alone, 100 pairs, 30 triples,
-      4 groups of four, one of six and one of seven.
-    - Mask borders agree in over 90 % of their pixels at 35 of the 36 seams between two non-empty masks (20 %
-      of such random pairs) and at 90 % of all seams (random: 41 %). At 17 of the 19 that disagree one mask is
-      empty and the other's border is all salt: a sign that tiles wholly inside salt carry an empty mask.
-
-    Measured once, not by that test:
-
-    - Precision 89 to 93 %. Decoys (right borders against right borders, and so on: no match is true) give 13
-      seams. Among train and test together (21,601 tiles) 163 of the 183 are found again and none is replaced.
-    - In that larger set right-then-down and down-then-right reach the same tile all 881 times that both paths
-      exist. Given three sides of a square, the fourth is found in 82 % (horizontal) and 95 % (vertical).
-    - Tiles joined only through test tiles need those too (8 to 14 s, 0.6 GB in all): `mosaic_groups(
-      np.concatenate([train, test]))[:len(train)]` leaves 3,083 groups, the largest of 20 labelled tiles.
+    Groups are the connected components. Standardised, because each tile's contrast was stretched on its own; extended
+    to the seam, because neighbours share no pixel. What each rule is worth, and how far the groups can be trusted, was
+    measured: see docs/data.md.
 
     Args:
         images: uint8, (N, 101, 101), gray levels.
@@ -58,8 +40,8 @@ def mosaic_groups(images: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_array  # a fifth of a second, spared to training
     from scipy.sparse.csgraph import connected_components
 
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"images must be uint8 (N, {SIDE}, {SIDE}), not {images.dtype} {images.shape}")
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (TILE, TILE):
+        raise ValueError(f"images must be uint8 (N, {TILE}, {TILE}), not {images.dtype} {images.shape}")
     seams = np.concatenate(_find_seams(images), axis=1)  # (2, seams): horizontal, then vertical
     n = len(images)
     graph = coo_array((np.ones(seams.shape[1], dtype=bool), tuple(seams)), shape=(n, n))

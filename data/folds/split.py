@@ -1,4 +1,4 @@
-"""Stratified k-fold cross-validation: which tile validates in which fold, and reading a fold back."""
+"""Stratified k-fold cross-validation: which tile validates in which fold."""
 
 import warnings
 from pathlib import Path
@@ -136,6 +136,3 @@ def _depth_class(table: pd.DataFrame, classes: int) -> np.ndarray:
         raise InputError(f"no depth for the tile '{missing}' in depths.csv; add it, or use --stratify=coverage")
     edges = np.quantile(table["depth"], np.arange(1, classes) / classes)
     return np.searchsorted(edges, table["depth"])
-
-
-# ---- reading a fold ----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -15,10 +15,9 @@ from common.files import check_names, replacing
 from common.locks import held
 
 FOLD_COLUMNS = ("id", "fold", "coverage", "coverage_class", "depth", "group")
-PARTS = ("train", "val")
-KINDS = ("images", "masks")
-PLACES = tuple(itertools.product(PARTS, KINDS))
-FOLDERS = {*((part,) for part in PARTS), *PLACES}
+SPLITS = ("train", "val")
+FOLDERS = ("images", "masks")  # in each
+PLACES = tuple(itertools.product(SPLITS, FOLDERS))
 SCRATCH = ".tgs_preprocess-"
 
 
@@ -32,7 +31,7 @@ def write_fold_tree(folds_path: Path, table: pd.DataFrame, images: Path, masks: 
         InputError: no symlinks on this file system (and `copy` is off), a file in the way that is not ours, or another
             run that is writing there.
     """
-    sources = dict(zip(KINDS, (images, masks), strict=True))
+    sources = dict(zip(FOLDERS, (images, masks), strict=True))
     try:
         with held(folds_path), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folds_path) as scratch:
             new = Path(scratch)
@@ -43,15 +42,16 @@ def write_fold_tree(folds_path: Path, table: pd.DataFrame, images: Path, masks: 
                 raise InputError(f"{foreign} was not written by tgs_preprocess.py; move it away and run again")
             check_names(table["id"], new)
             folds = sorted(table["fold"].unique())
-            links: dict[str, Path] = {}
-            for fold, (part, kind) in itertools.product(folds, PLACES):
-                place = Path(f"fold_{fold}", part, kind)
-                names = table["id"][(table["fold"] == fold) == (part == "val")] + ".png"
+            for fold, (split, folder) in itertools.product(folds, PLACES):
+                place = Path(f"fold_{fold}", split, folder)
+                names = table["id"][(table["fold"] == fold) == (split == "val")] + ".png"
                 (new / place).mkdir(parents=True)
-                if copy:
-                    _copy(names, sources[kind], new / place)
-                else:
-                    _link(names, _way(folds_path / place, sources[kind]), new / place, links)
+                way = _way(folds_path / place, sources[folder])
+                for name in names:
+                    if copy:
+                        shutil.copyfile(sources[folder] / name, new / place / name)
+                    else:
+                        os.symlink(f"{way}/{name}", new / place / name)
             (folds_path / "folds.csv").unlink(missing_ok=True)
             for path in old:
                 path.rename(new / f"old_{path.name}")
@@ -63,27 +63,6 @@ def write_fold_tree(folds_path: Path, table: pd.DataFrame, images: Path, masks: 
         place = error.filename2 or error.filename or folds_path
         hint = "" if copy else "; if this file system has no symlinks, add --copy=True"
         raise InputError(f"cannot write {place}: {error.strerror or error}{hint}") from None
-
-
-def _copy(names: Iterable[str], source: Path, folder: Path) -> None:
-    """Copy the files `names` of folder `source` into `folder`."""
-    for name in names:
-        shutil.copyfile(source / name, folder / name)
-
-
-def _link(names: Iterable[str], way: str, folder: Path, links: dict[str, Path]) -> None:
-    """Make symlinks `names` in `folder`, each to the file of this name at the relative path `way`.
-
-    `links` collects one link to each target: every fold links to the same ones, and from the second fold on a hard
-    link to the link is enough. It costs no inode and a fraction of the time.
-    """
-    for name in names:
-        target = f"{way}/{name}"
-        try:
-            os.link(links[target], folder / name, follow_symlinks=False)
-        except (KeyError, OSError, NotImplementedError):  # the first link to it, or no hard links here
-            os.symlink(target, folder / name)
-            links[target] = folder / name
 
 
 def _way(folder: Path, source: Path) -> str:
@@ -99,14 +78,14 @@ def _way(folder: Path, source: Path) -> str:
 
 
 def _foreign(fold: Path, sources: dict[str, Path]) -> Iterator[Path]:
-    """Yield what an old fold holds beside links as `_link` makes them and copies of tiles that are still there."""
+    """Yield what an old fold holds beside links as they are made here and copies of tiles that are still there."""
     if fold.is_symlink() or not fold.is_dir():
         yield fold
     for folder, folders, files in os.walk(fold):
         place = Path(folder).relative_to(fold).parts
         for name in folders:
             path = Path(folder, name)
-            if (*place, name) not in FOLDERS or path.is_symlink():
+            if not any((*place, name) == known[: len(place) + 1] for known in PLACES) or path.is_symlink():
                 yield path
         for name in files:
             path = Path(folder, name)

@@ -11,7 +11,7 @@ import pandas as pd
 from common.errors import InputError
 from common.files import replacing, write_json
 from common.progress import bar
-from data.folds.fold import fingerprint, read_folds_csv, read_part
+from data.folds.fold import fingerprint, read_folds_csv, read_split
 from data.tiles import TileSet
 from models.decision import tile_masks
 from models.ensemble import fold_of, make_predictor
@@ -44,7 +44,7 @@ class Evaluation:
                     raise InputError(
                         f"{file} was trained on another split than {folds_path}; name its folds, or train again"
                     )
-            tiles = read_part(Path(folds_path) / recipe.fold, "val", table)
+            tiles = read_split(Path(folds_path) / recipe.fold, "val", table)
             with bar(f"{recipe.fold} by its own weights", len(tiles)) as shown:
                 probabilities.append(predictor(tiles.images, shown.update).astype(np.float16))
             validation.append(tiles)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
-from data.probabilities import KINDS, write_section, writing_probabilities
+from data.probabilities import write_section, writing_probabilities
 from tests.helpers.commands import refused
 from tests.helpers.privileges import as_ordinary_user
+
+KINDS = ("png", "npy")
 
 TILES = np.random.default_rng(0).random((5, 101, 101), np.float32)
 IDS = ["b", "a", "c", "10", "9"]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from data.rle import TILE, decode, encode
+from data.rle import decode_rle, encode_rle
 from data.tables import read_csv
-from data.tiles import read_tiles
+from data.tiles import TILE, read_tiles
 
 masks = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1))
 
@@ -47,8 +47,8 @@ HANDMADE = [
 @pytest.mark.parametrize(("mask", "text"), HANDMADE)
 def test_by_hand(mask, text):
     mask = np.array(mask, np.uint8)
-    assert encode(mask) == text
-    decoded = decode(text, mask.shape)
+    assert encode_rle(mask) == text
+    decoded = decode_rle(text, mask.shape)
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, mask)
 
@@ -56,23 +56,23 @@ def test_by_hand(mask, text):
 def test_a_tile_by_hand():
     mask = np.zeros((TILE, TILE), np.uint8)
     mask[1, 0] = mask[0, 1] = mask[100, 100] = 1  # second of column 1, first of column 2, very last
-    assert encode(mask) == "2 1 102 1 10201 1"
+    assert encode_rle(mask) == "2 1 102 1 10201 1"
     mask[:, 2] = mask[:50, 3] = 1  # a run over the end of a column: 203..303 and 304..353
-    assert encode(mask) == "2 1 102 1 203 151 10201 1"
-    np.testing.assert_array_equal(decode("2 1 102 1 203 151 10201 1"), mask)
+    assert encode_rle(mask) == "2 1 102 1 203 151 10201 1"
+    np.testing.assert_array_equal(decode_rle("2 1 102 1 203 151 10201 1"), mask)
 
 
 @given(masks)
 def test_encode_then_decode_gives_the_mask_and_encode_is_the_definition(mask):
-    text = encode(mask)
+    text = encode_rle(mask)
     assert text == encode_slowly(mask)
-    np.testing.assert_array_equal(decode(text, mask.shape), mask)
+    np.testing.assert_array_equal(decode_rle(text, mask.shape), mask)
 
 
 @given(masks, st.sampled_from([bool, np.uint8, np.uint16, np.int64, np.float32]), st.sampled_from([1, 255]))
 def test_any_value_but_zero_is_salt_in_any_type_and_memory_order(mask, dtype, value):
     other = np.asfortranarray(mask.astype(dtype) * dtype(value))
-    assert encode(other) == encode(mask)
+    assert encode_rle(other) == encode_rle(mask)
 
 
 @st.composite
@@ -89,11 +89,11 @@ def run_lists(draw) -> list[int]:
 
 @given(run_lists())
 def test_decode_then_encode_merges_touching_runs_and_keeps_the_pixels(runs):
-    mask = decode(" ".join(map(str, runs)), (6, 10))
+    mask = decode_rle(" ".join(map(str, runs)), (6, 10))
     salt = {p for start, length in zip(runs[::2], runs[1::2], strict=True) for p in range(start, start + length)}
     assert set(np.flatnonzero(mask.ravel(order="F")) + 1) == salt
     assert mask.sum() == sum(runs[1::2])
-    assert encode(mask) == encode_slowly(mask)
+    assert encode_rle(mask) == encode_slowly(mask)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_decode_then_encode_merges_touching_runs_and_keeps_the_pixels(runs):
 )
 def test_malformed(text, said):
     with pytest.raises(ValueError, match=re.escape(said)):
-        decode(text, (4, 6))
+        decode_rle(text, (4, 6))
 
 
 @given(st.text(alphabet="0123456789 -.x\n", max_size=30))
 def test_any_text_is_decoded_or_refused_with_a_value_error(text):
     try:
-        mask = decode(text, (4, 6))
+        mask = decode_rle(text, (4, 6))
     except ValueError:
         return
     assert mask.shape == (4, 6)
@@ -144,5 +144,5 @@ def test_every_real_string_comes_out_of_its_real_mask(real_data):
     assert len(tiles) == len(table) == 3601
     strings = dict(zip(table["id"], table["rle_mask"], strict=True))
     for name, mask in zip(tiles.ids, tiles.masks, strict=True):
-        assert encode(mask) == strings[name], name
-        np.testing.assert_array_equal(decode(strings[name]), mask, err_msg=name)
+        assert encode_rle(mask) == strings[name], name
+        np.testing.assert_array_equal(decode_rle(strings[name]), mask, err_msg=name)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
-from data.rle import encode
+from data.rle import encode_rle
 from data.sample import ENTRIES, main, make_sample, make_tiles, sample_sheet
 from data.sheets import TRUTH
 from data.tiles import TileSet, read_tiles
@@ -71,7 +71,7 @@ def test_csv_files_agree_with_the_tiles(sample: Path, tiles: TileSet):
     test_ids = {p.stem for p in (sample / "test" / "images").iterdir()}
     header, *train = rows(sample / "train.csv")
     assert header == ["id", "rle_mask"]
-    assert dict(train) == {name: encode(mask) for name, mask in zip(tiles.ids, tiles.masks, strict=True)}
+    assert dict(train) == {name: encode_rle(mask) for name, mask in zip(tiles.ids, tiles.masks, strict=True)}
     header, *depths = rows(sample / "depths.csv")
     assert header == ["id", "z"]
     assert len(depths) == N_TRAIN + N_TEST

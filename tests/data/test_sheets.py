@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 
 from data.folds.figures import draw_samples
-from data.rle import TILE
 from data.sheets import DRAWN, GAP, HEADING, MARGIN, PREDICTION, TITLE, TRUTH, draw_tiles
-from data.tiles import TileSet
+from data.tiles import TILE, TileSet
 from models.evaluation.extremes import draw_extremes
 from models.evaluation.extremes import pick_extremes as pick
 

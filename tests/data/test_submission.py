@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data import submission as module
-from data.submission import expected_ids, reserved, tiles_to_predict, validate_submission, write_submission
+from data.submission import check_submission, expected_ids, reserved, tiles_to_predict, write_submission
 from tests.helpers.commands import error_line, refused, run_script
 from tests.helpers.races import submission
 
@@ -24,7 +24,7 @@ GOOD = "id,rle_mask\nb,\na,1 1 3 5\nc,10201 1\n"
 def test_valid(tmp_path, text):
     path = tmp_path / "s.csv"
     path.write_text(text)
-    rows, salt = validate_submission(path, IDS)
+    rows, salt = check_submission(path, IDS)
     assert rows == 3
     assert salt == (2 if "10201" in text else 1)
 
@@ -56,12 +56,12 @@ def test_valid(tmp_path, text):
 def test_wrong_in_every_way(tmp_path, text, said):
     path = tmp_path / "s.csv"
     path.write_text(text)
-    refused(lambda: validate_submission(path, IDS), f"{path} {said}")
+    refused(lambda: check_submission(path, IDS), f"{path} {said}")
     assert path.read_text() == text
 
 
 def test_a_missing_file_is_named(tmp_path):
-    refused(lambda: validate_submission(tmp_path / "no.csv", IDS), f"cannot read {tmp_path}/no.csv: No such file")
+    refused(lambda: check_submission(tmp_path / "no.csv", IDS), f"cannot read {tmp_path}/no.csv: No such file")
 
 
 # ---- the ids asked for -------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_writing_gives_a_valid_file_of_the_agreed_name(tmp_path):
     assert before <= datetime.strptime(written[1], "%Y%m%d-%H%M%S") <= datetime.now()
     assert path.parent == tmp_path / "new/folder"
     assert path.read_bytes() == b'id,rle_mask\nb,\n"a,1",1 1 3 5\n'
-    assert validate_submission(path, {"b", "a,1"}) == (2, 1)
+    assert check_submission(path, {"b", "a,1"}) == (2, 1)
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -133,13 +133,13 @@ def test_no_submission_is_ever_overwritten(tmp_path):
 
 def test_a_wrong_submission_never_appears(tmp_path, monkeypatch):
     seen = []
-    validate = module.validate_submission
+    validate = module.check_submission
 
     def spy(path: Path, ids: set[str]) -> tuple[int, int]:
         seen.append((list(tmp_path.glob("submission_*")), Path(path).read_text()))
         return validate(path, ids)
 
-    monkeypatch.setattr(module, "validate_submission", spy)
+    monkeypatch.setattr(module, "check_submission", spy)
     refused(lambda: write_submission(tmp_path / "submission_x.csv", {"a": "5 5 1 1"}), "id 'a': run '1 1' overlaps")
     assert seen == [([], "id,rle_mask\na,5 5 1 1\n")]
     assert not list(tmp_path.iterdir())

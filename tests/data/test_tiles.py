@@ -298,7 +298,7 @@ def test_of_several_bad_files_that_threads_meet_the_first_in_order_is_named(tmp_
         time.sleep(0.05 * (path.stem in ("t0", "t1")))
         return read(path)
 
-    monkeypatch.setattr(tiles, "PART", 2)
+    monkeypatch.setattr(tiles, "CHUNK", 2)
     monkeypatch.setattr(tiles, reading, read_slowly)
     assert_refused(folders, f"{tmp_path / kind}/t1.png is not a PNG")
 

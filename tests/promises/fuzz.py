@@ -25,11 +25,11 @@ import numpy as np
 
 from common.backend import load_tensorflow
 from common.errors import InputError
-from data import rle
 from data.folds.fold import read_folds_csv
 from data.png import PNG_SIGNATURE
+from data.rle import decode_rle, encode_rle
 from data.sections import read_section
-from data.submission import validate_submission
+from data.submission import check_submission
 from data.tables import check_train_csv, read_depths
 from data.tiles import TileSet, read_image, read_mask
 
@@ -195,7 +195,7 @@ def csvs(rng: Rng, folder: Path) -> Trials:
     runs = "".join(f"{name},1 1 102 1\n" for name in ids)
     seeds = [
         ("train.csv", "id,rle_mask\n" + runs, lambda path: check_train_csv(path, tiles)),
-        ("submission.csv", "id,rle_mask\n" + runs, lambda path: validate_submission(path, set(ids))),
+        ("submission.csv", "id,rle_mask\n" + runs, lambda path: check_submission(path, set(ids))),
         ("depths.csv", "id,z\n" + "".join(f"{name},{k}\n" for k, name in enumerate(ids)), read_depths),
         (
             "folds.csv",
@@ -214,9 +214,9 @@ def runs(rng: Rng, folder: Path) -> Trials:
     """Run-length strings: what is decoded encodes to the same mask."""
 
     def read(text: str) -> None:
-        mask = rle.decode(text)
+        mask = decode_rle(text)
         assert mask.sum() == sum(map(int, text.split()[1::2]))
-        assert np.array_equal(rle.decode(rle.encode(mask)), mask)
+        assert np.array_equal(decode_rle(encode_rle(mask)), mask)
 
     while True:
         numbers = sorted(rng.sample(range(1, 10201, 2), 20))

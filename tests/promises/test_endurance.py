@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data.sample import make_sample
-from data.submission import validate_submission
+from data.submission import check_submission
 from tests.helpers.commands import command
 from tests.helpers.training import TINY
 
@@ -79,5 +79,5 @@ def test_18000_tiles_interrupted_killed_and_predicted(tiles, trained, tmp_path):
     print(f"{TILES} tiles: {time.monotonic() - started:.0f} s, {peak / MB:.0f} MB at most")
     path = tmp_path / (re.search(r"^wrote (\S+){", said, re.M)[1] + ".csv")
     assert [path] == list(tmp_path.rglob("*.csv"))
-    assert validate_submission(path, {file.stem for file in tiles.iterdir()})[0] == TILES
+    assert check_submission(path, {file.stem for file in tiles.iterdir()})[0] == TILES
     assert peak < 1500 * MB  # all tiles as images and probabilities would be 0.9 GB more

@@ -16,7 +16,7 @@ import pytest
 import tgs_train
 from common.files import read_json, remove_files, remove_temporaries, replacing, write_json, write_text
 from common.locks import held
-from data.submission import validate_submission
+from data.submission import check_submission
 from models import make_model
 from models import weights as checkpoints
 from models.weights import load_recipe, save_weights
@@ -244,7 +244,7 @@ def test_predictions_that_end_in_the_same_second_overwrite_nothing(tmp_path):
     assert len({path for path, _ in written}) == 6
     assert names(tmp_path) == {Path(path).name for path, _ in written}
     for path, mask in written:
-        assert validate_submission(path, {f"{k:04}" for k in range(2000)}) == (2000, 2000)
+        assert check_submission(path, {f"{k:04}" for k in range(2000)}) == (2000, 2000)
         assert f"0000,{mask}\n" in Path(path).read_text()
 
 

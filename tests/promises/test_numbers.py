@@ -9,7 +9,6 @@ import pytest
 
 import tgs_predict
 import tgs_train
-from data import rle
 from tests.helpers.commands import error_line, run_here, run_script
 from tests.helpers.jobs import check_files, job, state
 from tests.helpers.rings import horovod
@@ -76,7 +75,7 @@ def test_a_validation_fold_that_overlaps_training_is_refused(workspace, folds):
 
 def test_a_submission_that_does_not_validate_never_appears(trained, workspace, monkeypatch):
     """What a broken encoder writes is found before the file has its name."""
-    monkeypatch.setattr(rle, "encode", lambda mask: "5 5 1 1")
+    monkeypatch.setattr("data.rle.encode_rle", lambda mask: "5 5 1 1")
     weights = trained / "weights/tiny/fold_0_best.weights.h5"
     done = run_here(tgs_predict.main, f"--file_name={weights}", "--data_path=tgs", "--threshold=0", cwd=workspace)
     assert "run '1 1' overlaps or precedes" in error_line(done)

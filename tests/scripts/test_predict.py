@@ -14,7 +14,7 @@ import pytest
 
 import tgs_predict
 import tgs_preprocess
-from data import rle
+from data.rle import decode_rle
 from data.tiles import list_pngs, read_ahead, read_images
 from tests.helpers.commands import run_here, run_script
 
@@ -88,7 +88,7 @@ def test_folds_are_averaged(work, weighting):
     mean = np.average(single, axis=0, weights=shares)
     sure = np.abs(mean - 0.3) > 1e-4  # the other pixels may fall to either side by rounding
     for k, text in enumerate(rows(path).values()):
-        assert np.array_equal(rle.decode(text)[sure[k]], (mean[k] > 0.3)[sure[k]])
+        assert np.array_equal(decode_rle(text)[sure[k]], (mean[k] > 0.3)[sure[k]])
 
 
 def test_a_batch_is_begun_before_the_one_ahead_of_it_is_fetched(trained):
@@ -134,7 +134,7 @@ def test_any_folder_of_pngs_thresholds_and_least_areas(work):
     assert set(rows(nothing).values()) == {""}
     assert len(rows(nothing)) == 60
     some, _ = predict(work, file, folder, "--threshold=0.4")
-    areas = {name: int(rle.decode(text).sum()) for name, text in rows(some).items()}
+    areas = {name: int(decode_rle(text).sum()) for name, text in rows(some).items()}
     median = int(np.median([area for area in areas.values() if area])) + 1
     large, _ = predict(work, file, folder, "--threshold=0.4", f"--min_area={median}")
     assert rows(large) == {name: text if areas[name] >= median else "" for name, text in rows(some).items()}

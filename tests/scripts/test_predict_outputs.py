@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tgs_predict
-from data import rle
+from data.rle import decode_rle
 from tests.helpers.commands import error_line, run_here
 
 ENSEMBLE = ("--use_folds=True", "--model=tiny", "--threshold=0.3", "--min_area=0")
@@ -40,7 +40,7 @@ def run(cwd: Path, *flags: str) -> tuple[str, list[Path]]:
 def masks(path: Path) -> dict[str, np.ndarray]:
     """id -> mask of a submission."""
     with path.open() as file:
-        return {row["id"]: rle.decode(row["rle_mask"]) for row in csv.DictReader(file)}
+        return {row["id"]: decode_rle(row["rle_mask"]) for row in csv.DictReader(file)}
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ import pandas as pd
 from common.digests import digest
 from common.errors import refusals
 from common.files import replacing
-from data import rle
+from data.rle import encode_rle
+from data.tiles import TILE
 from models.metrics import points
 
 LIMIT = 24_000_000  # bytes of a file; the size is estimated beforehand, to within 2 %, and never 25 MB
@@ -58,7 +59,7 @@ class Report:
     figures: dict[str, Path | bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = (len(self.ids), rle.TILE, rle.TILE)
+        shape = (len(self.ids), TILE, TILE)
         for name in ("images", "probabilities", "predictions", "truth"):
             column = getattr(self, name)
             if column is not None and (column.dtype != np.uint8 or column.shape != shape):
@@ -210,10 +211,10 @@ def _columns(report: Report, shown: np.ndarray, quality: int) -> dict[str, list]
         "certainty": [round(float(np.abs(report.probabilities[i] / 127.5 - 1).mean()), 4) for i in shown],  # 0..1
         "images": _pictures((report.images[i] for i in shown), quality),
         "probabilities": _pictures((report.probabilities[i] for i in shown), quality),
-        "predictions": [rle.encode(mask) for mask in predictions],
+        "predictions": [encode_rle(mask) for mask in predictions],
     }
     if report.truth is not None:
-        columns["truth"] = [rle.encode(mask) for mask in measured]
+        columns["truth"] = [encode_rle(mask) for mask in measured]
         columns["scores"] = _scores(report)[shown].round(4).tolist()
         columns["kinds"] = error_kinds(measured, predictions).tolist()
     if report.folds is not None:

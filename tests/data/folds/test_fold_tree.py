@@ -198,13 +198,6 @@ def test_without_symlinks_it_says_what_to_do_and_the_old_folds_stay(sample, tmp_
         assert snapshot(path) == before
 
 
-def test_without_hard_links_to_links_all_are_links_of_their_own(sample, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(NotImplementedError))
-    path = preprocess(sample, tmp_path)
-    assert {p.lstat().st_nlink for p in path.glob("fold_*/*/*/*.png")} == {1}
-    assert len(read_fold(path / "fold_2").train) == 12
-
-
 @pytest.mark.parametrize(
     ("step", "error"),
     [*((step, KeyboardInterrupt()) for step in range(6)), *((step, OSError(28, "No space left")) for step in (1, 4))],

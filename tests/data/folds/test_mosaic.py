@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from data.folds import mosaic
-from data.folds.mosaic import SIDE, _find_seams, mosaic_groups
+from data.folds.mosaic import _find_seams, mosaic_groups
+from data.tiles import TILE
 
 
 def picture_tiles(rows: int, columns: int, seed: int, blur: float = 3) -> np.ndarray:
     """A smooth random picture cut into tiles, each with its own contrast, as in the real data."""
     rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((rows * SIDE, columns * SIDE))
+    noise = rng.standard_normal((rows * TILE, columns * TILE))
     picture = cv2.GaussianBlur(noise, (0, 0), blur)
     picture /= picture.std()
-    tiles = picture.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, SIDE, SIDE)
+    tiles = picture.reshape(rows, TILE, columns, TILE).swapaxes(1, 2).reshape(-1, TILE, TILE)
     gain = rng.uniform(20, 40, (len(tiles), 1, 1))
     offset = rng.uniform(110, 140, (len(tiles), 1, 1))
     return np.clip(np.rint(tiles * gain + offset), 0, 255).astype(np.uint8)
@@ -35,8 +36,8 @@ def partition(labels: np.ndarray, names: np.ndarray) -> set[frozenset[int]]:
 def tiles() -> tuple[np.ndarray, np.ndarray]:
     """(images, true groups): pictures of 4 x 5 and 2 x 3 tiles, 30 unrelated, 5 black, 2 gray tiles."""
     unrelated = [picture_tiles(1, 1, seed) for seed in range(10, 40)]
-    black = np.zeros((5, SIDE, SIDE), np.uint8)
-    gray = np.full((2, SIDE, SIDE), 120, np.uint8)
+    black = np.zeros((5, TILE, TILE), np.uint8)
+    gray = np.full((2, TILE, TILE), 120, np.uint8)
     images = np.concatenate([picture_tiles(4, 5, 1), picture_tiles(2, 3, 2), *unrelated, black, gray])
     truth = np.concatenate([np.repeat(0, 20), np.repeat(1, 6), 2 + np.arange(37)])
     return images, truth
@@ -80,15 +81,15 @@ def test_fine_texture_is_joined_across_the_seam():
 
 
 def test_black_and_constant_borders_stay_alone():
-    images = np.zeros((6, SIDE, SIDE), np.uint8)
+    images = np.zeros((6, TILE, TILE), np.uint8)
     images[3:] = 200
     images[[2, 5], 1:-1, 1:-1] = picture_tiles(1, 1, 4)[0, 1:-1, 1:-1]  # textured inside, constant border
     assert len(set(mosaic_groups(images).tolist())) == 6
 
 
 def test_nearly_constant_borders_stay_alone():
-    images = np.full((2, SIDE, SIDE), 120, np.uint8)
-    images[:, SIDE // 2 :] = 122  # equal left and right borders with a standard deviation of 1
+    images = np.full((2, TILE, TILE), 120, np.uint8)
+    images[:, TILE // 2 :] = 122  # equal left and right borders with a standard deviation of 1
     assert len(set(mosaic_groups(images).tolist())) == 2
 
 
@@ -105,15 +106,15 @@ def test_a_seam_with_two_equal_candidates_is_left_open():
 
 
 def test_a_tile_is_not_its_own_neighbour():
-    image = np.repeat(picture_tiles(1, 1, 6)[:, :, :1], SIDE, axis=2)  # right border equals left border
+    image = np.repeat(picture_tiles(1, 1, 6)[:, :, :1], TILE, axis=2)  # right border equals left border
     assert _find_seams(image)[0].shape == (2, 0)
 
 
 def test_no_tiles_give_no_labels():
-    assert mosaic_groups(np.zeros((0, SIDE, SIDE), np.uint8)).shape == (0,)
+    assert mosaic_groups(np.zeros((0, TILE, TILE), np.uint8)).shape == (0,)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((2, SIDE, SIDE), np.float32), np.zeros((2, 128, 128), np.uint8)])
+@pytest.mark.parametrize("wrong", [np.zeros((2, TILE, TILE), np.float32), np.zeros((2, 128, 128), np.uint8)])
 def test_wrong_input_is_refused(wrong):
     with pytest.raises(ValueError, match="uint8"):
         mosaic_groups(wrong)
@@ -126,7 +127,7 @@ def read_train(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
     def read(kind: str, name: str) -> np.ndarray:
         file = np.frombuffer((root / kind / name).read_bytes(), np.uint8)
-        return cv2.imdecode(file, cv2.IMREAD_UNCHANGED).reshape(SIDE, SIDE, -1)[..., 0]  # equal channels
+        return cv2.imdecode(file, cv2.IMREAD_UNCHANGED).reshape(TILE, TILE, -1)[..., 0]  # equal channels
 
     names = sorted(path.name for path in (root / "images").iterdir() if path.name.endswith(".png"))
     images = np.stack([read("images", name) for name in names])

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data import rle
+from data.rle import decode_rle
 from models.evaluation.report import page as module
 from models.evaluation.report.page import error_kinds, write_report
 from tests.helpers.commands import refused
@@ -54,7 +54,7 @@ def test_the_page_holds_the_tiles(tmp_path):
     assert data["coverage"] == [0, 0, 15.68, 24.51, 35.29, 98.03]  # percent: 1600, 2500, 3600, 10000 of 10201
     assert data["folds"] == report.folds.tolist()
     for column, masks in (("truth", report.truth), ("predictions", report.predictions)):
-        assert np.array_equal([rle.decode(runs) for runs in data[column]], masks)
+        assert np.array_equal([decode_rle(runs) for runs in data[column]], masks)
     picture = np.frombuffer(base64.b64decode(data["probabilities"][5]), np.uint8)
     assert np.abs(cv2.imdecode(picture, cv2.IMREAD_GRAYSCALE).astype(int) - report.probabilities[5]).mean() < 2
 

@@ -18,7 +18,7 @@ import numpy as np
 
 import tgs_preprocess
 from data.folds.fold import fingerprint, read_folds_csv
-from data.rle import encode
+from data.rle import encode_rle
 from tests.helpers.commands import run_here
 from tests.helpers.pngs import png
 
@@ -42,7 +42,7 @@ def make_project(path: Path, trained: Path) -> Path:
     for k, name in enumerate(TRAIN_IDS):
         masks[name][:, : k // 2 * 20] = 1
         (path / "tgs/train/masks" / f"{name}.png").write_bytes(png(masks[name] * np.uint16(65535)))
-    write_csv(path / "tgs/train.csv", "id,rle_mask", {name: encode(mask) for name, mask in masks.items()})
+    write_csv(path / "tgs/train.csv", "id,rle_mask", {name: encode_rle(mask) for name, mask in masks.items()})
     write_csv(path / "tgs/depths.csv", "id,z", {name: 100 + ord(name) for name in TRAIN_IDS + TEST_IDS})
     write_csv(path / "tgs/sample_submission.csv", "id,rle_mask", dict.fromkeys(TEST_IDS, "1 1"))
     write_csv(path / "submission.csv", "id,rle_mask", dict.fromkeys(TEST_IDS, "1 1 3 1"))
