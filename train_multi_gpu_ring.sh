@@ -170,7 +170,8 @@ DONE=${WATCH[1]}
 CODE=0
 while kill -0 "$JOB" 2>/dev/null; do # a signal ends `wait`, not yet the job
     CODE=0
-    wait "$JOB" 2>/dev/null || CODE=$? # bash would say what ended it
+    # -f: of a job that is stopped for a while, wait would return again and again. Bash would say what ended it.
+    wait -f "$JOB" 2>/dev/null || CODE=$?
 done
 echo >&"$DONE"
 exec 3>&-
