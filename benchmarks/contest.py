@@ -82,18 +82,18 @@ class Worker:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by __exit__
         command = [*launcher, str(python), "-m", module, *arguments]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
-        self._process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, text=True, **pipes)
+        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, text=True, **pipes)
 
     def ask(self, what: str, **request) -> dict:
         """The answer to a request; WorkerError when it failed, or the process ended over it."""
         try:
-            print(json.dumps({"ask": what} | request), file=self._process.stdin, flush=True)
-            line = self._process.stdout.readline()
+            print(json.dumps({"ask": what} | request), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
             self._errors.seek(0)
-            last = (self._errors.read().strip() or f"exit status {self._process.wait()}").splitlines()[-1]
+            last = (self._errors.read().strip() or f"exit status {self.process.wait()}").splitlines()[-1]
             raise WorkerError(f"the worker ended: {last}")
         answer = json.loads(line)
         if "error" in answer:
@@ -103,20 +103,20 @@ class Worker:
     @property
     def busy_seconds(self) -> float:
         """Processor time it has taken so far."""
-        return machine.busy_seconds(self._process.pid)
+        return machine.busy_seconds(self.process.pid)
 
     def __enter__(self) -> "Worker":
         return self
 
     def __exit__(self, kind, *exception) -> None:
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self.process.stdin.close()
         try:
-            self._process.wait(10)
+            self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
         if kind is WorkerError:  # a defect: whatever it has to say
             self._errors.seek(0)
             sys.stderr.write(self._errors.read())
@@ -131,11 +131,11 @@ class Contender:
         settings = settings | {"job": cell.job, "mode": cell.mode, "batch": cell.batch}
         self.first = worker.ask("start", name=name, **settings)["seconds"]
         print(f"{cell}, {name}: first step done after {self.first:.1f} s", flush=True)
-        self._steps = max(STEPS, math.ceil(BLOCK / self._seconds(1)))
+        self.steps = max(STEPS, math.ceil(BLOCK / self._seconds(1)))
 
     def round(self) -> None:
         """Run one block."""
-        self.speeds.append(self._steps * self._batch / self._seconds(self._steps))
+        self.speeds.append(self.steps * self._batch / self._seconds(self.steps))
 
     def _seconds(self, steps: int) -> float:
         return self._worker.ask("run", name=self.name, steps=steps)["seconds"]

@@ -75,6 +75,11 @@ class Parser(argparse.ArgumentParser):
         self._add_option(common, "config", None, "flags from a YAML file; those given here win", metavar="FILE")
         self._add_flag(common, "verbose", False, "show what TensorFlow, XLA and MPI say as well (default: False)")
 
+    @property
+    def options(self) -> list[argparse.Action]:
+        """The flags in order, but --help; argparse has no public list."""
+        return [action for action in self._actions if action.dest != "help"]
+
     def group(self, title: str) -> None:
         """Put the flags that follow under this heading of `--help`."""
         self._group = self.add_argument_group(title)
@@ -124,7 +129,7 @@ class Parser(argparse.ArgumentParser):
         """The values of a YAML file, a mapping from flags' names, each judged as on the command line."""
         import yaml
 
-        actions = {a.dest: a for a in self._actions if a.option_strings and a.dest not in ("help", "config")}
+        actions = {action.dest: action for action in self.options if action.dest != "config"}
         values: dict = {}
         for key, value in _compose(path):
             where = f"{path} line {key.start_mark.line + 1}"

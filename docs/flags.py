@@ -23,7 +23,7 @@ def rows(commands: dict[str, Parser]) -> dict[str, str]:
     """The commands that have a flag, by the rest of its line in the table."""
     found: dict[str, str] = {}
     for command, parser in commands.items():
-        for action in parser._actions[1:]:  # argparse has no public list; the first is --help
+        for action in parser.options:
             value = "\\|".join(action.choices) if action.choices else action.metavar
             text = action.help.replace("%%", "%")
             told = re.search(r" \(default: (.*?)\)", text)  # what it says, where argparse's own is None

@@ -18,7 +18,7 @@ def draw_history(path: str | Path, history: pd.DataFrame) -> None:
 
     Called after every epoch: the figure is made once a process and only its curves are exchanged.
     """
-    figure, lines, best = _history_figure()
+    figure, lines, best = history_figure()
     epochs = history["epoch"].to_numpy()
     for column, line in lines.items():
         line.set_data(epochs, history[column])
@@ -34,7 +34,7 @@ def draw_history(path: str | Path, history: pd.DataFrame) -> None:
 
 
 @cache
-def _history_figure() -> tuple[Figure, dict[str, Line2D], tuple[Line2D, Text]]:
+def history_figure() -> tuple[Figure, dict[str, Line2D], tuple[Line2D, Text]]:
     """The empty figure, its lines by column of history.csv, and the mark and the text of the best epoch."""
     figure = Figure(figsize=(8, 7.2), dpi=90)
     heights = {"loss": (0.60, 0.35), "score": (0.285, 0.26), "rate": (0.08, 0.14)}  # bottom and height

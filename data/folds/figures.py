@@ -40,7 +40,7 @@ def draw_folds(path: str | Path, table: pd.DataFrame) -> None:
     figure.suptitle(f"{len(table):,} tiles in {len(sizes)} folds of {each} tiles")
 
     empty = -12.0  # where the bar of tiles without salt stands, apart from the others
-    _draw_shares(left, table["fold"], table["coverage_class"], np.array([empty, *range(0, 100, 10)]), 10)
+    draw_shares(left, table["fold"], table["coverage_class"], np.array([empty, *range(0, 100, 10)]), 10)
     left.set_xticks([empty + 5, *range(0, 101, 10)], ["empty", *map(str, range(0, 101, 10))])
     left.set(xlabel="salt coverage of the tile (%)", ylabel="share of the tiles (%)")
     last = sizes.index.max()
@@ -55,14 +55,14 @@ def draw_folds(path: str | Path, table: pd.DataFrame) -> None:
         least, most = known["depth"].min(), known["depth"].max()
         edges = MaxNLocator(10).tick_values(least, most + ((most - least) or 1) / 1000)  # the deepest lies inside, too
         classes = pd.Series(np.searchsorted(edges, known["depth"], side="right") - 1, known.index)
-        _draw_shares(right, known["fold"], classes, edges[:-1], edges[1] - edges[0])
+        draw_shares(right, known["fold"], classes, edges[:-1], edges[1] - edges[0])
         right.set(ylabel="share of the tiles of known depth (%)")
     else:
         right.set(xticks=[], yticks=[])
     save_figure(figure, path)
 
 
-def _draw_shares(axes: Axes, folds: pd.Series, classes: pd.Series, lefts: np.ndarray, width: float) -> None:
+def draw_shares(axes: Axes, folds: pd.Series, classes: pd.Series, lefts: np.ndarray, width: float) -> None:
     """Draw a bar from `lefts[c]` on for the share of class c among all tiles, and in it a dash for each fold's."""
     within = pd.crosstab(folds, classes, normalize="index").reindex(columns=range(len(lefts)), fill_value=0) * 100
     overall = classes.value_counts(normalize=True).reindex(range(len(lefts)), fill_value=0) * 100

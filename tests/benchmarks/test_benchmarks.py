@@ -84,7 +84,7 @@ def test_a_worker_answers_and_survives_what_it_refuses(sleeper):
         with pytest.raises(WorkerError, match="KeyError"):
             worker.ask("run", name="b", steps=1)
         assert worker.ask("run", name="a", steps=4) == {"seconds": 2.0}
-        process = worker._process
+        process = worker.process
     assert process.returncode == 0  # it ended with its input
 
 
@@ -100,7 +100,7 @@ def test_a_block_is_long_enough_and_speeds_are_images_a_second(sleeper):
     with Worker(sleeper, "any") as worker:
         for pace, steps in ((contest.BLOCK / 10, 10), (60.0, contest.STEPS)):
             contender = Contender("a", worker, Cell("train", "float32", batch=16), {"pace": pace})
-            assert contender._steps == steps
+            assert contender.steps == steps
             contender.round()
             assert contender.speeds == [pytest.approx(16 / pace)]
 

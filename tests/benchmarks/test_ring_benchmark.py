@@ -68,7 +68,7 @@ def test_ranks_have_a_core_each_and_are_stopped_while_they_wait():
         assert 0 < answer["exchange"] < 2 * 2 / answer["speed"]  # a part of the step
         assert answer["waiting"] >= 0
         assert party.busy_seconds == before
-    assert party._process.returncode == 0
+    assert party.process.returncode == 0
 
 
 @horovod

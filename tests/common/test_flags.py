@@ -3,7 +3,6 @@
 Taken from the parsers, so that a new flag is covered when it is made.
 """
 
-import argparse
 import math
 import re
 from functools import partial
@@ -24,12 +23,7 @@ SCRIPTS = {
     "train_ring": (partial(tgs_train_ring.main, hvd=True), tgs_train.parser(True)),
     "predict": (tgs_predict.main, tgs_predict.parser()),
 }
-OPTIONS = [
-    (script, action)
-    for script, (_, parser) in SCRIPTS.items()
-    for action in parser._actions
-    if not isinstance(action, argparse._HelpAction)
-]
+OPTIONS = [(script, action) for script, (_, parser) in SCRIPTS.items() for action in parser.options]
 NUMBERS = [(script, action) for script, action in OPTIONS if action.type not in (None, flag)]
 BOOLEANS = [(script, action) for script, action in OPTIONS if action.type is flag]
 CHOICES = [(script, action) for script, action in OPTIONS if action.choices]

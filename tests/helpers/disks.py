@@ -12,10 +12,11 @@ import numpy as np
 
 from common.ring.single import SingleProcess
 from models.weights import load_model
+from tests.helpers.jobs import state
 from tests.helpers.training import RECIPE
 from training.learner import Epoch
 from training.outputs import Outputs
-from training.state import Progress, TrainingState
+from training.state import Progress
 from training.validation import Validation
 
 EXAMPLES = np.random.default_rng(1).integers(0, 256, (606, 303), np.uint8)  # does not compress
@@ -80,7 +81,7 @@ class Run:
             loaded, recipe = load_model(self.weights / f"fold_0_{pick}.weights.h5")
             assert loaded.get_layer("logits").bias.numpy() == [recipe.epoch]
             epochs.append(recipe.epoch)
-        return *epochs, TrainingState(self.weights / "fold_0_state", self.variables)._read()[0].epoch
+        return *epochs, state(self.weights)[0]["epoch"]
 
     def assert_no_temporary(self) -> None:
         assert not list(self.weights.rglob(".*"))

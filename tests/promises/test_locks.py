@@ -216,10 +216,10 @@ def test_a_second_training_of_a_fold_says_who_holds_it_and_a_stale_lock_is_none(
 def test_a_second_preprocessing_of_the_same_folds_is_refused(sample, tmp_path):
     """Stopped in the middle of writing, the first one is neither disturbed nor doubled."""
     program = (
-        "import os, signal, sys, tgs_preprocess\nfrom data.folds import tree as fold_tree\nlink = fold_tree._link\n"
-        "def stop(*args):\n    fold_tree._link = link\n    print('x', flush=True)\n"
+        "import os, signal, sys, tgs_preprocess\nlink = os.symlink\n"
+        "def stop(*args):\n    os.symlink = link\n    print('x', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGSTOP)\n    link(*args)\n"
-        "fold_tree._link = stop\ntgs_preprocess.main(sys.argv[1:])\n"
+        "os.symlink = stop\ntgs_preprocess.main(sys.argv[1:])\n"
     )
     flags = (f"--data_path={sample}", "--fold=3", f"--folds_path={tmp_path}/folds")
     line = [sys.executable, "-c", program, *flags]

@@ -92,16 +92,25 @@ def test_folds_are_averaged(work, weighting):
 
 
 def test_a_batch_is_begun_before_the_one_ahead_of_it_is_fetched(trained):
+    import tensorflow as tf
+
     from models.geometry import Geometry
     from models.predictor import Predictor
     from models.weights import load_model
 
+    begun = []
+
+    class Noting(Geometry):
+        """Notes each batch as its computation begins."""
+
+        def place(self, images):
+            noted = tf.numpy_function(lambda batch: (begun.append(len(batch)), batch)[1], [images], tf.uint8)
+            return super().place(tf.ensure_shape(noted, images.shape))
+
     model, _ = load_model(trained / "weights/tiny/fold_0_best.weights.h5")
     images = read_images(list_pngs(trained / "tgs/test/images").values())
-    predictor = Predictor([(model, Geometry(32))], batch_size=5)
-    expected, run, begun = predictor(images), predictor._run, []
-    predictor._run = lambda batch: begun.append(len(batch)) or run(batch)
-    start = 0
+    expected = Predictor([(model, Geometry(32))], batch_size=5)(images)
+    predictor, start = Predictor([(model, Noting(32))], batch_size=5), 0
     for number, probabilities in enumerate(predictor.each([images[:5], images[5:10], images[10:]]), start=1):
         assert begun == [5] * min(3, number + 1)
         assert np.allclose(probabilities, expected[start : start + len(probabilities)], atol=1e-6)

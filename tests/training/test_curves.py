@@ -71,7 +71,7 @@ def test_a_figure_keeps_nothing_of_the_one_before(tmp_path):
 def test_the_next_epochs_figure_costs_less_than_the_first(tmp_path):
     def seconds(anew: bool) -> float:
         if anew:
-            curves._history_figure.cache_clear()
+            curves.history_figure.cache_clear()
         began = time.process_time()
         curves.draw_history(tmp_path / "history.png", history(300))
         return time.process_time() - began

@@ -15,6 +15,7 @@ from data.tiles import list_pngs, read_images
 from models.weights import load_model, load_recipe
 from tests.helpers.batches import numbered, numbers
 from tests.helpers.commands import error_line, refused, run_here, run_script
+from tests.helpers.jobs import state
 from tests.helpers.rings import PROGRAM, horovod, ring
 from tests.helpers.training import TINY
 from training import pseudo_labels
@@ -278,7 +279,7 @@ def test_pretraining_then_fine_tuning_and_the_next_round(taught, monkeypatch):
     teacher = {"fold_0_last.weights.h5": load_recipe(taught / "round0/tiny/fold_0_last.weights.h5").sha256}
     assert (last.teacher["round"], last.teacher["kept"], last.teacher["files"]) == (1, 12, teacher)
     # Warm-up to the peak over one epoch; a cosine over one, at whose end the next cycle is at the peak; so are all.
-    rates = [row["learning_rate"] for row in TrainingState(weights / "fold_0_state", [])._read()[0].history]
+    rates = [row["learning_rate"] for row in state(weights)[0]["history"]]
     assert rates == pytest.approx([0.002, 0.002, 0.002, 0.0], abs=1e-9)
 
     second = ("--teacher=weights/tiny", *TEACHER[1:], "--weights_path=round2", "--epochs=2")

@@ -42,11 +42,11 @@ class Job:
         alarm = threading.Timer(180, self.end)
         alarm.start()
         try:
-            return self._until(pattern)
+            return self.read_until(pattern)
         finally:
             alarm.cancel()
 
-    def _until(self, pattern: str) -> re.Match:
+    def read_until(self, pattern: str) -> re.Match:
         for line in self.process.stdout:
             self.lines.append(line)
             if found := re.search(pattern, line):

@@ -41,7 +41,7 @@ def drawn(monkeypatch) -> list[Figure]:
 def test_bars_are_of_all_tiles_and_dashes_of_each_fold():
     axes = Figure().subplots()
     folds, classes = pd.Series([0, 0, 1, 1]), pd.Series([0, 0, 0, 2])
-    figures._draw_shares(axes, folds, classes, np.array([0.0, 10.0, 20.0]), 10)
+    figures.draw_shares(axes, folds, classes, np.array([0.0, 10.0, 20.0]), 10)
     assert [(bar.get_x(), bar.get_height()) for bar in axes.patches] == [(0, 75), (10, 0), (20, 25)]
     dashes = [[segment[:, 1].tolist() for segment in fold.get_segments()] for fold in axes.collections]
     assert dashes == [[[100, 100], [0, 0], [0, 0]], [[50, 50], [0, 0], [50, 50]]]
