@@ -13,7 +13,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 import tgs_train_ring
-from common.flags import flag
+from common.flags import flag, place
 from tests.helpers.commands import error_line, run_here
 from tests.promises.corpus.damage import tree
 
@@ -24,7 +24,7 @@ SCRIPTS = {
     "predict": (tgs_predict.main, tgs_predict.parser()),
 }
 OPTIONS = [(script, action) for script, (_, parser) in SCRIPTS.items() for action in parser.options]
-NUMBERS = [(script, action) for script, action in OPTIONS if action.type not in (None, flag)]
+NUMBERS = [(script, action) for script, action in OPTIONS if action.type not in (None, flag, place)]
 BOOLEANS = [(script, action) for script, action in OPTIONS if action.type is flag]
 CHOICES = [(script, action) for script, action in OPTIONS if action.choices]
 
