@@ -5,16 +5,21 @@
     python tgs_predict.py --use_folds=True --model=resnet34                       # mean over all folds
     python tgs_predict.py --oof=True --model=resnet34 --report=True               # honest score on the training tiles
     python tgs_predict.py --use_folds=True --data_path=section.png --overlap=0.5  # a seismic section of any size
+    python tgs_predict.py --use_folds=True --data_path=survey.sgy --slices=both   # a SEG-Y volume or line
     python tgs_predict.py --use_folds=True --export=salt.onnx                     # for other programs
     python tgs_predict.py --validate=submission/submission_X.csv                  # only checks, writes nothing
 
-Writes submission/submission_<weights>_<time>.csv, or for a section its mask as section_<name>_<weights>_<time>.png.
+Writes submission/submission_<weights>_<time>.csv, for a section its mask as section_<name>_<weights>_<time>.png,
+for a survey its salt probabilities as survey_<name>_<weights>_<time>_salt.sgy; a survey's run that was stopped goes on.
+With --hvd=True under mpirun (or predict_multi_gpu_ring.sh) the processes share tiles, or the lines of a survey.
 --oof writes weights/<model>/oof_<pick>.json (score, threshold and minimum area, which --threshold=auto then uses),
 oof_<pick>.csv (a row a tile) and pictures. Beside each lies a .yaml with the flags.
 """
 
 import os
+import time
 from contextlib import ExitStack
+from functools import partial
 from itertools import tee
 from pathlib import Path
 
@@ -25,9 +30,9 @@ from common.progress import bar
 
 SCRIPT = Path(__file__).name
 NOT_TOGETHER = {
-    "validate": ("report", "probabilities", "export", "tile"),
-    "oof": ("export", "tile"),
-    "export": ("report", "probabilities", "tile"),
+    "validate": ("report", "probabilities", "export", "tile", "mask", "hvd"),
+    "oof": ("export", "tile", "mask"),
+    "export": ("report", "probabilities", "tile", "mask", "hvd"),
 }
 PROBABILITIES = {"npy": "_probabilities.npy", "png": "_probabilities"}  # a file, a folder
 
@@ -45,11 +50,17 @@ def parser() -> Parser:
     p.option("fold_weights", "equal", "folds count equally, or by their score", choices=("equal", "score"))
     p.flag("allow_missing", False, "go on when a fold, or a cycle, has no weights (default: False)")
     p.group("how")
-    data = "folder with test/images, folder of tiles, one tile, or a section (.png or .npy of any size)"
+    data = "folder with test/images, folder of tiles, one tile, a section (.png or .npy of any size), or .sgy"
     p.option("data_path", "data/tgs", data, metavar="PATH")
     tile = "side of the windows that a section is read by, in its pixels (default: 101); a folder is then of sections"
     p.option("tile", None, tile, type=number(int, 16, 4096), metavar="N")
     p.option("overlap", 0.5, "least share that two of them have in common", type=number(float, 0, 0.9), metavar="X")
+    p.option(
+        "slices", "inline", "sections of a SEG-Y volume; both: their mean", choices=("inline", "crossline", "both")
+    )
+    byte = number(int, 1, 240)
+    p.option("inline_byte", 189, "where its trace headers have the inline's number", type=byte, metavar="N")
+    p.option("crossline_byte", 193, "and the crossline's", type=byte, metavar="N")
     p.flag("tta", True, "average each tile with its mirror image (default: True)")
     threshold = "salt where the probability is above; auto: as --oof found, else 0.5"
     p.option("threshold", "auto", threshold, type=auto_or(number(float, 0, 1)), metavar="X")
@@ -57,9 +68,11 @@ def parser() -> Parser:
     p.option("min_area", "auto", area, type=auto_or(number(int, 0, 10201)), metavar="N")
     p.option("batch_size", 64, "tiles a step", type=number(int, 1, 4096), metavar="N")
     p.flag("xla", None, "compile with XLA (default: on a GPU)")
+    p.flag("hvd", False, "one of several processes that share the work, started by mpirun (default: False)")
     p.group("what to write")
     p.flag("report", False, "one HTML file with scores and all tiles, for a browser (default: False)")
     p.option("probabilities", None, "the salt probabilities as well: a png a tile, or one npy", choices=("png", "npy"))
+    p.flag("mask", False, "for SEG-Y, a volume of 0 and 1 as well (default: False)")
     export = "write the network for other programs instead: FILE.onnx, or a folder for a SavedModel"
     p.option("export", None, export, metavar="PATH")
     p.option("weights_path", "weights", "where the weights are", metavar="PATH")
@@ -81,15 +94,36 @@ def main(argv: list[str] | None = None):
         from models.ensemble import list_trained
 
         return print(list_trained(args.weights_path))
-    if args.oof:
-        return evaluate(args)
-    if args.export is not None:
-        return export(args)
-    from data.sections import find_sections
+    from common.ring import join
+    from data.segy import is_segy
 
-    if paths := find_sections(args.data_path, folder=args.tile is not None):
-        return predict_sections(args, paths)
-    return predict(args)
+    # Some operations sum in another order with another number of threads: what the ranks share must not depend on it.
+    cores = len(os.sched_getaffinity(0)) if args.hvd else None
+    return join(args.hvd, partial(work, args), threads=1 if is_segy(args.data_path) and not args.oof else cores)
+
+
+def work(args, ring):
+    """Do the job with the ranks of `ring`."""
+    from common.errors import InputError, SharedError
+    from data.sections import find_sections
+    from data.segy import is_segy
+
+    try:
+        if args.oof:
+            return evaluate(args, ring)
+        if args.export is not None:
+            return export(args)
+        if is_segy(args.data_path):
+            return predict_survey(args, ring)
+        if args.mask or args.slices != "inline":
+            raise InputError(f"--mask and --slices are for SEG-Y (.sgy, .segy), and {args.data_path} is none")
+        if paths := find_sections(args.data_path, folder=args.tile is not None):
+            return predict_sections(args, paths)
+        return predict(args, ring)
+    except InputError as error:
+        if not (ring.chief or isinstance(error, SharedError)):
+            time.sleep(10)  # mostly all ranks find the same: rank 0 says it, and the launcher ends the others meanwhile
+        raise
 
 
 def check_job(p: Parser, args) -> None:
@@ -116,8 +150,8 @@ def weights_files(args) -> list[Path]:
     return fold_files(args.weights_path, args.model, args.pick, allow_missing=args.allow_missing)
 
 
-def load(args, files: list[Path]):
-    """The ensemble of these weights that the flags ask for."""
+def load(args, files: list[Path], **settings):
+    """The ensemble of these weights that the flags ask for; `settings` win over them."""
     from models.ensemble import fold_of, load_ensemble
     from models.weights import ENDING
 
@@ -129,17 +163,21 @@ def load(args, files: list[Path]):
         min_area=args.min_area,
         pick=args.pick,
         by_score=args.fold_weights == "score",
-        batch_size=args.batch_size,
-        tta=args.tta,
-        xla=args.xla,
+        **{"batch_size": args.batch_size, "tta": args.tta, "xla": args.xla} | settings,
     )
+
+
+def check_same(args, ring, recipes: list[dict] = (), **facts) -> None:
+    """InputError unless all ranks have the same flags but for paths, the same weights and `facts`."""
+    flags = {f"flag --{name}": value for name, value in vars(args).items() if not name.endswith("_path")}
+    ring.check_same(flags | facts | {"weights": [recipe.sha256 for recipe in recipes]})
 
 
 # ---- tiles ---------------------------------------------------------------------------------------------------
 
 
-def predict(args) -> Path:
-    """Predict the tiles under --data_path and write a submission; beyond the masks, only what was asked for is kept."""
+def predict(args, ring) -> Path | None:
+    """Predict the tiles under --data_path; the chief writes a submission, and keeps only what was asked for."""
     import numpy as np
 
     from common.files import write_text
@@ -150,10 +188,18 @@ def predict(args) -> Path:
     from data.tiles import read_ahead
     from models.decision import tile_masks
     from models.evaluation.report.contents import report_submission
+    from models.predictor import share
 
     files = weights_files(args)
+    ring.on_chief(lambda: len(tiles_to_predict(args.data_path)))  # which may unpack them
     tiles = tiles_to_predict(args.data_path)
-    ensemble = load(args, files)
+    ensemble = load(args, files, ring=ring)
+    check_same(args, ring, ensemble.recipes, tiles=list(tiles))
+    predictor = share(ensemble.predictor, ring)
+    if not ring.chief:
+        for _ in predictor.each(images for _, images in read_ahead(tiles, args.batch_size)):
+            pass
+        return None
     masks: dict[str, str] = {}
     seen: list[tuple] = []  # for the report: images, probabilities and predictions, uint8
     with reserved(args.submission_path, f"submission_{ensemble.name}") as stem, ExitStack() as stack:
@@ -164,7 +210,7 @@ def predict(args) -> Path:
             keep = stack.enter_context(writing_probabilities(f"{stem}{endings[-1]}", args.probabilities, list(tiles)))
         with bar("predict", len(tiles)) as shown:
             batches, fed = tee(read_ahead(tiles, args.batch_size))
-            found = ensemble.predictor.each(images for _, images in fed)
+            found = predictor.each(images for _, images in fed)
             for (ids, images), probabilities in zip(batches, found, strict=True):
                 decided = tile_masks(probabilities, ensemble.threshold, ensemble.min_area)
                 masks |= zip(ids, map(encode_rle, decided), strict=True)
@@ -239,18 +285,67 @@ def predict_sections(args, paths: list[Path]) -> list[Path]:
     return written
 
 
+# ---- surveys -------------------------------------------------------------------------------------------------
+
+
+def predict_survey(args, ring) -> Path:
+    """Predict a SEG-Y survey line by line, each rank its share; the chief writes its salt as SEG-Y, and a picture."""
+    from common.errors import InputError
+    from data.rle import TILE
+    from data.segy import Survey
+    from models.volumes import predict_lines
+    from models.walk import Walk
+
+    if args.report or args.probabilities == "png":
+        raise InputError("--report and --probabilities=png show tiles; leave them out: a survey gets its own picture")
+    started = time.perf_counter()
+    survey = Survey(args.data_path, inline_byte=args.inline_byte, crossline_byte=args.crossline_byte)
+    files = weights_files(args)
+    windows = {"tile": args.tile or TILE, "overlap": args.overlap, "batch_size": args.batch_size}
+    walk = Walk(survey, slices=args.slices, **windows)
+    ensemble = load(args, files, ring=ring, batch_size=walk.batch_size)
+    check_same(args, ring, ensemble.recipes, survey=survey.fingerprint)
+    shaping = windows | {name: getattr(args, name) for name in ("slices", "fold_weights", "xla")}
+    with ExitStack() as stack:
+        unfinished = predict_lines(
+            walk, ensemble, Path(args.submission_path), ring, stack, shaping=shaping, mask=args.mask
+        )
+        written = ring.on_chief(lambda: finish_survey(args, unfinished, ensemble))
+    ring.print(f"{written['text']}, in {time.perf_counter() - started:.1f} s, {ensemble}\n{written['wrote']}")
+    return Path(written["path"])
+
+
+def finish_survey(args, unfinished, ensemble) -> dict[str, str]:
+    """Write what is left to write, and say what was found."""
+    from common.files import write_text
+    from data.submission import reserved
+
+    text = str(unfinished)
+    with reserved(args.submission_path, f"survey_{Path(args.data_path).stem}_{ensemble.name}") as stem:
+        endings = [*unfinished.finish(stem, ensemble, array=args.probabilities == "npy"), ".yaml"]
+        write_text(f"{stem}.yaml", config_text(args, SCRIPT))
+    return {"text": text, "wrote": wrote(stem, endings), "path": f"{stem}_salt.sgy"}
+
+
 # ---- evaluation, export, validation --------------------------------------------------------------------------
 
 
-def evaluate(args) -> dict:
-    """Score every fold's validation tiles with its own weights; prints tables, writes them and pictures."""
-    from common.files import write_text
-    from data.probabilities import writing_probabilities
+def evaluate(args, ring) -> dict:
+    """Score every fold's validation tiles with its own weights; the chief prints tables, writes them and pictures."""
     from models.evaluation.evaluation import Evaluation
-    from models.evaluation.report.contents import report_evaluation
 
     files = weights_files(args)
-    evaluation = Evaluation(files, args.folds_path, batch_size=args.batch_size, tta=args.tta, xla=args.xla)
+    check_same(args, ring)
+    evaluation = Evaluation(files, args.folds_path, ring=ring, batch_size=args.batch_size, tta=args.tta, xla=args.xla)
+    return ring.on_chief(lambda: write_evaluation(args, evaluation))
+
+
+def write_evaluation(args, evaluation) -> dict:
+    """Write an evaluation's tables and pictures, print the tables; returns its summary."""
+    from common.files import write_text
+    from data.probabilities import writing_probabilities
+    from models.evaluation.report.contents import report_evaluation
+
     stem = Path(args.weights_path) / args.model / f"oof_{args.pick}"
     facts = {"model": args.model, "pick": args.pick, "tta": args.tta}
     endings = [*evaluation.write(stem, facts), ".yaml"]

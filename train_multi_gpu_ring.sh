@@ -53,7 +53,7 @@ export PATH="$BIN:$PATH"
 LAUNCHER=${MIN:+horovodrun}
 LAUNCHER=${LAUNCHER:-mpirun}
 LAUNCHER_PATH=$(command -v "$LAUNCHER") || fail "error: no $LAUNCHER in $BIN nor on PATH: run ./install_horovod.sh"
-TRAIN=("$PYTHON" "$HERE/tgs_train_ring.py" --hvd=True "$@")
+TRAIN=("$PYTHON" "$HERE/${TGS_RING_SCRIPT:-tgs_train_ring.py}" --hvd=True "$@")
 VERBOSE=''
 for flag in "$@"; do
     case ${flag,,} in

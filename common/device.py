@@ -1,23 +1,25 @@
 """What this process computes on: one GPU, or a share of the cores."""
 
+import contextlib
 import os
 
 import tensorflow as tf
 
 
-def claim_device(local_rank: int = 0, local_size: int = 1) -> None:
+def claim_device(local_rank: int = 0, local_size: int = 1, threads: int | None = None) -> None:
     """Take GPU number `local_rank` (memory as needed) or, where there is none, one of `local_size` shares of the cores.
 
-    Must run before TensorFlow touches a device.
+    `threads`: of an operation on a CPU, instead of that share. Must run before TensorFlow touches a device.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         mine = gpus[local_rank % len(gpus)]
         tf.config.set_visible_devices(mine, "GPU")
         tf.config.experimental.set_memory_growth(mine, True)
-    elif local_size > 1:
-        threads = max(1, len(os.sched_getaffinity(0)) // local_size)
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    elif threads or local_size > 1:
+        threads = threads or max(1, len(os.sched_getaffinity(0)) // local_size)
+        with contextlib.suppress(RuntimeError):  # in a notebook it may have started: it keeps what it has
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 def device_name() -> str:

@@ -7,11 +7,14 @@ import errno
 import itertools
 import os
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 import segyio
@@ -20,7 +23,6 @@ from common.errors import InputError, refusals
 from data.tiles import check_is_file
 
 ENDINGS = (".sgy", ".segy")
-INLINE_BYTE, CROSSLINE_BYTE = 189, 193  # where SEG-Y revision 1 has their numbers in a trace's header
 TEXT, HEADERS, TRACE_HEADER = 3200, 3600, 240  # bytes: the text header, with the binary one, of a trace
 FORMATS = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 16: 1}  # that segyio reads -> bytes a sample
 FLOAT, INT8 = 5, 8  # formats that are written
@@ -29,6 +31,11 @@ OFFSET, CDP, RECORD, TRACE_IN_RECORD = 37, 21, 9, 13  # bytes of a trace's heade
 # Fields of 4 bytes that may hold line numbers: the usual ones first, last those that count traces.
 FIELDS = (189, 193, 9, 21, 17, 181, 185, 197, 73, 77, 81, 85, 205, 225, 233, 237, 25, 13, 5, 1)
 SPARSE = 0.1  # share of an area's places that have a trace; below it the header bytes are doubted
+
+
+def is_segy(path: str | Path) -> bool:
+    """Whether a path is named as SEG-Y files are."""
+    return Path(path).suffix.lower() in ENDINGS
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,15 @@ class Survey:
     occur, sorted, both empty for a single line, whose traces are taken in their order.
     """
 
-    def __init__(self, path: str | Path, *, inline_byte: int = INLINE_BYTE, crossline_byte: int = CROSSLINE_BYTE):
-        """Open and check a file; the bytes are where trace headers have the line numbers.
+    def __init__(self, path: str | Path, *, inline_byte: int = 189, crossline_byte: int = 193):
+        """Open and check a file; the bytes are where trace headers have the line numbers, those of SEG-Y revision 1.
 
         Raises:
             InputError: it cannot be read, is no SEG-Y, truncated, pre-stack, or has its line numbers elsewhere.
         """
         self.path = Path(path)
         self.bytes = {"inline_byte": inline_byte, "crossline_byte": crossline_byte}
-        self._input = None
+        self._reading = Lock()
         self.head, self.format, self.endian, size = _read_head(self.path)
         with _plain(self.path), warnings.catch_warnings(action="ignore"):
             try:
@@ -77,8 +84,6 @@ class Survey:
         self._begin = self._file.xfd.metrics()["trace0"]
         self._check_byte_order()
         self._place(self._field(inline_byte), self._field(crossline_byte))
-
-    # ---- where its traces are -------------------------------------------------------------------------------
 
     def _field(self, byte: int) -> np.ndarray:
         """What all trace headers have from this byte on."""
@@ -141,6 +146,17 @@ class Survey:
         """Whether it has inlines and crosslines."""
         return len(self.inlines) > 0
 
+    def __str__(self) -> str:
+        if self.is_volume:
+            sides = f"{len(self.inlines)} inlines x {len(self.crosslines)} crosslines x {self.samples} samples"
+            return f"{sides}, {self.traces} traces"
+        return f"a line of {self.traces} traces x {self.samples} samples"
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from other files, as far as its headers do."""
+        return f"{self}, text and binary header {zlib.crc32(self.head):08x}"
+
     def lines(self, direction: str) -> list[Line]:
         """The "inline" or "crossline" sections, in order of their numbers; of a single line, that one.
 
@@ -159,11 +175,9 @@ class Survey:
             for number, part in zip(numbers, parts, strict=True)
         ]
 
-    # ---- reading --------------------------------------------------------------------------------------------
-
     def read(self, traces: np.ndarray) -> np.ndarray:
         """Read traces by their numbers: (N, samples), of the type that the file has, IBM floats as float32."""
-        with _plain(self.path):
+        with self._reading, _plain(self.path):
             steps = np.unique(np.diff(traces))
             if len(steps) == 1 and steps[0] > 0:
                 return self._file.trace.raw[int(traces[0]) : int(traces[-1]) + 1 : int(steps[0])]
@@ -184,8 +198,6 @@ class Survey:
                 f"{self.path} has two byte orders: its headers are {self.endian}-endian, "
                 f"{'its samples' if swapped else 'bytes 3297 to 3300 of its header'} are not; write it in one"
             )
-
-    # ---- writing --------------------------------------------------------------------------------------------
 
     def begin_copy(self, path: Path, format: int, note: str) -> None:
         """Make a file of this one's size and headers, yet without traces; `note`: a line for its text header.
@@ -212,12 +224,11 @@ class Survey:
     def _header(self, trace: int) -> bytes:
         """A trace's header as it stands in the file."""
         at = self._begin + trace * (TRACE_HEADER + self.samples * FORMATS[self.format])
-        return os.pread(self._source, TRACE_HEADER, at)
+        return os.pread(self._source.fileno(), TRACE_HEADER, at)
 
     @cached_property
-    def _source(self) -> int:
-        self._input = open(self.path, "rb")  # noqa: SIM115, as long as this survey
-        return self._input.fileno()
+    def _source(self) -> BinaryIO:
+        return open(self.path, "rb")
 
 
 def put(file: int, content: bytes, at: int) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from common.device import claim_device
 from common.errors import InputError
 from common.files import read_json
+from common.ring.base import Ring
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.weights import ENDING, Recipe, load_model, load_recipe
@@ -147,15 +148,23 @@ def load_ensemble(
 
 
 def make_predictor(
-    files: Sequence[Path], *, by_score: bool = False, batch_size: int = 64, tta: bool = True, xla: bool | None = None
+    files: Sequence[Path],
+    *,
+    by_score: bool = False,
+    batch_size: int = 64,
+    tta: bool = True,
+    xla: bool | None = None,
+    ring: Ring | None = None,
 ) -> tuple[Predictor, list[Recipe]]:
     """A predictor over the models of weights files, and their recipes.
 
     Args:
         by_score: each model counts by its validation score, not alike.
         xla: None compiles with XLA on a GPU only.
+        ring: whose ranks compute, and have claimed their devices; None: this process, which does so now.
     """
-    claim_device()
+    if ring is None:
+        claim_device()
     loaded = [load_model(file) for file in files]
     recipes = [recipe for _, recipe in loaded]
     if by_score and not any(recipe.score for recipe in recipes):

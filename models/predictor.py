@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import keras
 import numpy as np
@@ -67,3 +68,28 @@ class Predictor:
                 probabilities = tf.sigmoid(geometry.to_tile(logits))  # (B, 101, 101)
                 total += share / len(views) * (probabilities[:, :, ::-1] if mirrored else probabilities)
         return total
+
+
+class SharedPredictor(Predictor):
+    """A predictor whose batches the ranks of a ring share; each rank gets what one process gets, to the bit."""
+
+    def __init__(self, predictor: Predictor, ring):
+        """All ranks ask for the same batches in the same order; `ring` adds up what each has found."""
+        self.predictor, self.ring = predictor, ring
+        self.batch_size, self.tta = predictor.batch_size, predictor.tta
+
+    def each(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Probabilities of one batch after another: of as many as there are ranks each takes one."""
+        batches = iter(batches)
+        while group := list(islice(batches, self.ring.size)):
+            found = np.zeros((self.ring.size, self.batch_size, TILE, TILE))
+            for own in group[self.ring.rank : self.ring.rank + 1]:
+                found[self.ring.rank, : len(own)] = self.predictor(own)
+            found = self.ring.sum(found, "probabilities").astype(np.float32)  # zeros but for one rank's: exact
+            for images, probabilities in zip(group, found, strict=False):
+                yield probabilities[: len(images)]
+
+
+def share(predictor: Predictor, ring) -> Predictor:
+    """The predictor itself in a single process, in a ring one whose batches the ranks share."""
+    return predictor if ring is None or ring.size == 1 else SharedPredictor(predictor, ring)

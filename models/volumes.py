@@ -10,86 +10,35 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import tensorflow as tf
 
 from common.digests import digest
 from common.errors import InputError, refusals
 from common.files import replacing
 from common.locks import held
 from common.progress import bar
-from data.amplitudes import Stretch, describe_gray
+from common.ring.base import Ring
 from data.png import encode_png
 from data.probabilities import _writing_array as writing_array
 from data.sections import outline
 from data.segy import FLOAT, INT8, Line, Survey, put
-from models.decision import salt_mask
 from models.ensemble import Ensemble
-from models.windows import count_windows, predict_section
+from models.walk import Walk
+from models.weights import versions
 
-SLICES = {"inline": ("inline",), "crossline": ("crossline",), "both": ("inline", "crossline")}
 SYNC = 5.0  # seconds after which finished lines are made sure of; a killed run repeats what it has done since
 SHOWN = 4  # lines in the picture
 
-
-class Walk:
-    """The way through a survey's lines, and what is found on it."""
-
-    def __init__(self, survey: Survey, *, slices: str = "inline", tile: int, overlap: float, batch_size: int):
-        """Fit the stretch of amplitudes, and choose the windows. InputError: the survey is too small, or is empty."""
-        if slices != "inline" and not survey.is_volume:
-            raise InputError(f"{survey.path} is a single line, without inlines and crosslines; leave out --slices")
-        self.survey, self.tile, self.overlap = survey, tile, overlap
-        self.directions = SLICES[slices]
-        self.lines = {direction: survey.lines(direction) for direction in self.directions}
-        for lines in self.lines.values():
-            height, width = survey.samples, max(line.width for line in lines)
-            if min(height, width) < tile:
-                raise InputError(
-                    f"{survey.path} is smaller than a window of {tile}: its sections have {width} traces of {height} "
-                    f"samples; give a smaller --tile"
-                )
-        sample = survey.sample().T
-        self.stretch = Stretch.fit(sample)
-        gray, nothing = self.stretch.gray(sample)
-        self.remark = describe_gray(gray, nothing)
-        if nothing.all():
-            raise InputError(f"{survey.path} has no amplitudes: all that is sampled is dead, a fill value or NaN")
-        self.batch_size = self._choose_batch_size(batch_size)
-
-    def _choose_batch_size(self, most: int) -> int:
-        """The batch size up to `most` with which the fewest windows are computed: a last batch is filled up."""
-        counts = [self._count(line) for lines in self.lines.values() for line in lines]
-        kinds, times = np.unique(counts, return_counts=True)
-        most = min(most, int(kinds[-1]))
-        return min(range(most, most // 2, -1), key=lambda size: int((-(-kinds // size) * size * times).sum()))
-
-    def _count(self, line: Line) -> int:
-        return count_windows((self.survey.samples, line.width), self.tile, self.overlap)
-
-    def predict(self, line: Line, predict) -> tuple[np.ndarray, np.ndarray]:
-        """Salt probabilities float32 and which samples mean nothing, bool, of a line's traces: (traces, samples)."""
-        gray, nothing = self.section(line)
-        probabilities = predict_section(gray, predict, tile=self.tile, overlap=self.overlap, batch_size=self.batch_size)
-        probabilities[nothing] = 0
-        return probabilities[:, line.columns].T, nothing[:, line.columns].T
-
-    def section(self, line: Line) -> tuple[np.ndarray, np.ndarray]:
-        """Gray values uint8 and which samples mean nothing, bool, (samples, width): where traces lack, nothing does."""
-        shape = self.survey.samples, line.width
-        gray, nothing = np.full(shape, self.stretch.blank, np.uint8), np.ones(shape, bool)
-        gray[:, line.columns], nothing[:, line.columns] = self.stretch.gray(self.survey.read(line.traces).T)
-        return gray, nothing
-
-    def mask(self, line: Line, probabilities: np.ndarray, ensemble: Ensemble) -> np.ndarray:
-        """Salt of a line's traces, uint8 {0, 1} (traces, samples), patches below the minimum area left out."""
-        section = np.zeros((self.survey.samples, line.width), np.float32)
-        section[:, line.columns] = probabilities.T
-        return salt_mask(section, ensemble.threshold, ensemble.min_area)[:, line.columns].T
+T = TypeVar("T")
 
 
 class Unfinished:
@@ -135,15 +84,15 @@ class Unfinished:
                     found[record["line"]] = record
         return found
 
-    def work(self, direction: str, numbers: list[int], ensemble: Ensemble, rank: int, progress) -> None:
+    def work(self, direction: str, numbers: list[int], ensemble: Ensemble, ring: Ring, progress) -> None:
         """Predict these lines of a direction and write their traces; `progress` is told after each."""
         lines, last = self.walk.lines[direction], direction == self.walk.directions[-1]
-        with self._open() as files, open(self.folder / f"{direction}_{rank}", "a", encoding="utf-8") as journal:
+        with self._open() as files, open(self.folder / f"{direction}_{ring.rank}", "a", encoding="utf-8") as journal:
             journal.write("\n")  # after half a line of a run that was killed
             records, since = [], time.monotonic()
+            found = _side_by_side(lambda k: self.walk.predict(lines[k], ensemble.predictor), numbers, _at_once(ring))
             try:
-                for k in numbers:
-                    probabilities, nothing = self.walk.predict(lines[k], ensemble.predictor)
+                for k, (probabilities, nothing) in zip(numbers, found, strict=True):
                     store = self._store_last if last else self._store_first
                     salt = store(files, lines[k], probabilities, ensemble)
                     dead = int(nothing.all(axis=1).sum())
@@ -199,6 +148,16 @@ class Unfinished:
         records = self.done(self.walk.directions[-1]).values()
         return {name: sum(record[name] for record in records) for name in ("salt", "nothing", "dead")}
 
+    def __str__(self) -> str:
+        """Size, share of salt and of what means nothing, and windows, in a line."""
+        survey, counts = self.walk.survey, self.counts()
+        samples = survey.traces * survey.samples
+        found = f"{survey.path}: {survey}, {counts['salt'] / samples:.1%} salt, {self.walk.windows} windows"
+        if counts["nothing"]:
+            fills = "".join(f", the value {fill:g}" for fill in self.walk.stretch.fills)
+            found += f", {counts['nothing'] / samples:.2%} means nothing ({counts['dead']} traces{fills})"
+        return found + (f", {self.walk.remark}" if self.walk.remark else "")
+
     def finish(self, stem: Path, ensemble: Ensemble, *, array: bool) -> list[str]:
         """Give the files their names, with a picture and, if wanted, an .npy beside them; returns what they end in."""
         salt = Survey(self.paths["_salt.sgy"], **self.walk.survey.bytes)
@@ -214,15 +173,37 @@ class Unfinished:
         return list(made)
 
 
-def predict_survey(
-    walk: Walk, ensemble: Ensemble, folder: Path, ring, stack: ExitStack, *, key: dict, mask: bool
-) -> Unfinished:
-    """Predict all lines that an earlier run of the same `key` has not, each rank its share; returns what is to finish.
+def _side_by_side(function: Callable[[int], T], items: Iterable[int], count: int) -> Iterator[T]:
+    """Call `function` for each item, `count` at once, and yield the results in order."""
+    pool, running = ThreadPoolExecutor(count), deque()
+    try:
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) > count:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
-    `stack` holds the hidden folder in `folder`, where it is written, for this run alone.
+
+def _at_once(ring: Ring) -> int:
+    """How many lines to predict at once: operations of one thread leave this rank's other cores idle."""
+    if tf.config.list_physical_devices("GPU") or tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // ring.local_size)
+
+
+def predict_lines(
+    walk: Walk, ensemble: Ensemble, folder: Path, ring: Ring, stack: ExitStack, *, shaping: dict, mask: bool
+) -> Unfinished:
+    """Predict all lines that a run like this one has not yet, each rank its share; returns what is to be finished.
+
+    A run is like this one that has the same survey, weights, code and `shaping` flags. `stack` keeps the hidden folder
+    in `folder` for this run alone.
     """
-    name = digest(json.dumps(key, sort_keys=True))[:16]
-    unfinished = Unfinished(folder / f".unfinished_{name}", walk, mask=mask)
+    name = ring.on_chief(lambda: f".unfinished_{_digest(walk, ensemble, shaping, mask)}")
+    unfinished = Unfinished(folder / name, walk, mask=mask)
     ring.on_chief(lambda: stack.enter_context(held(unfinished.folder)))
     ring.on_chief(lambda: unfinished.begin(f"BY {ensemble.name}, {'+'.join(walk.directions)}S"))
     for direction, lines in walk.lines.items():
@@ -231,9 +212,17 @@ def predict_survey(
             ring.print(f"going on after {len(done)} of {len(lines)} {direction}s")
         share = [k for k in range(len(lines)) if k not in done][ring.rank :: ring.size]
         with bar(f"{walk.survey.path.name}, {direction}s", len(share), "line") as shown:
-            unfinished.work(direction, share, ensemble, ring.rank, shown.update)
+            unfinished.work(direction, share, ensemble, ring, shown.update)
         ring.on_all(lambda: None)  # the next direction reads what all ranks have written
     return unfinished
+
+
+def _digest(walk: Walk, ensemble: Ensemble, shaping: dict, mask: bool) -> str:
+    """Of all that a survey's result depends on."""
+    status = walk.survey.path.resolve().stat()
+    survey = [str(walk.survey.path.resolve()), status.st_size, status.st_mtime_ns, walk.survey.bytes]
+    facts = [survey, ensemble.note, [recipe.sha256 for recipe in ensemble.recipes], shaping, mask, versions()]
+    return digest(json.dumps(facts, sort_keys=True))[:16]
 
 
 def _picture(walk: Walk, salt: Survey, ensemble: Ensemble) -> np.ndarray:

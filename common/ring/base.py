@@ -50,9 +50,12 @@ class Ring(ABC):
     def admit_newcomers(self) -> None:
         """Let an elastic ring take in who has come: every rank is between two epochs, and what it did is saved."""
 
-    def claim_device(self) -> None:
-        """Take this process's GPU, one a local rank, or its share of the cores, before TensorFlow touches a device."""
-        claim_device(self.local_rank, self.local_size)
+    def claim_device(self, threads: int | None = None) -> None:
+        """Take this process's GPU, one a local rank, or its share of the cores, before TensorFlow touches a device.
+
+        `threads`: of an operation on a CPU, instead of that share.
+        """
+        claim_device(self.local_rank, self.local_size, threads)
 
     @property
     def device(self) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from common.errors import InputError
 from common.files import replacing, write_json
 from common.progress import bar
+from common.ring.base import Ring
 from data.folds.fold import fingerprint, read_folds_csv, read_split
 from data.tiles import TileSet
 from models.decision import tile_masks
@@ -18,6 +19,7 @@ from models.ensemble import fold_of, make_predictor
 from models.evaluation.extremes import draw_extremes
 from models.evaluation.figures import draw_folds_history, draw_out_of_fold
 from models.evaluation.out_of_fold import OutOfFold, by_coverage, points_at, search
+from models.predictor import share
 from models.weights import Recipe
 
 
@@ -28,17 +30,18 @@ class Evaluation:
     `found`: the best threshold and minimum area; `histories`: the folds' training, as history.csv.
     """
 
-    def __init__(self, files: Sequence[Path], folds_path: str | Path, **settings):
+    def __init__(self, files: Sequence[Path], folds_path: str | Path, *, ring: Ring | None = None, **settings):
         """Read and predict; `settings` as for make_predictor. InputError: weights of another split than the folds'.
 
-        `files`: by fold, as fold_files gives them; where a fold has several, their mean predicts its tiles.
+        `files`: by fold, as fold_files gives them; where a fold has several, their mean predicts its tiles. The ranks
+        of `ring` share the tiles, and all of them have the result.
         """
         table = read_folds_csv(folds_path)
         self.fingerprint = fingerprint(table)
         validation, folds, probabilities, histories = [], [], [], {}
         for _, of_fold in groupby(files, fold_of):
             own = list(of_fold)
-            predictor, recipes = make_predictor(own, **settings)
+            predictor, recipes = make_predictor(own, ring=ring, **settings)
             for file, recipe in zip(own, recipes, strict=True):
                 if recipe.fingerprint != self.fingerprint:
                     raise InputError(
@@ -46,7 +49,7 @@ class Evaluation:
                     )
             tiles = read_split(Path(folds_path) / recipe.fold, "val", table)
             with bar(f"{recipe.fold} by its own weights", len(tiles)) as shown:
-                probabilities.append(predictor(tiles.images, shown.update).astype(np.float16))
+                probabilities.append(share(predictor, ring)(tiles.images, shown.update).astype(np.float16))
             validation.append(tiles)
             histories[recipe.fold] = read_history(recipe)
             folds += [recipe.fold] * len(tiles)

@@ -13,7 +13,7 @@ import segyio
 from common.errors import InputError
 from data.segy import FLOAT, FORMATS, INT8, Survey
 from tests.helpers.commands import refused
-from tests.segys import CROSSLINES, INLINES, amplitudes, grid, patch, volume, write_segy
+from tests.helpers.segys import CROSSLINES, INLINES, amplitudes, grid, patch, volume, write_segy
 
 TRACES = amplitudes(30)
 

