@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None):
         from models.ensemble import list_trained
 
         return print(list_trained(args.weights_path))
-    from common.ring import join
+    from common.ring.join import join
     from data.segy import is_segy
 
     # Some operations sum in another order with another number of threads: what the ranks share must not depend on it.
