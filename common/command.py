@@ -46,7 +46,8 @@ def interruptible() -> Iterator[None]:
     over = threading.Event()
 
     def watch():
-        received = here.recv(1)
+        with here:
+            received = here.recv(1)
         if received and not over.wait(GRACE):
             os._exit(128 + received[0])
 
