@@ -114,3 +114,10 @@ def trained(once, sample: Path, folds: Path) -> Path:
         assert done.returncode == 0, done.stderr
 
     return once("trained", train)
+
+
+@pytest.fixture
+def taught(workspace: Path, trained: Path) -> Path:
+    """A project with the weights of an earlier round of three folds in round0/, to be changed."""
+    shutil.copytree(trained / "weights", workspace / "round0", ignore=shutil.ignore_patterns("*_state", "*.png"))
+    return workspace

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import InputError
 from data import tiles
-from data.tiles import TileSet, list_pngs, read_image, read_images, read_mask, read_tiles
+from data.tiles import list_pngs, read_image, read_images, read_mask, read_tiles
 from tests.helpers.pngs import GRAY_ALPHA_TYPE, PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
 
 GRAY = np.random.default_rng(0).integers(0, 256, (101, 101), np.uint8)
@@ -110,12 +110,6 @@ def test_tiles_come_sorted_by_id_with_their_own_masks(tmp_path):
     assert tiles.images[:, 50, 50].tolist() == [values[name] for name in tiles.ids]
     assert tiles.masks[:, :, 0].sum(axis=1).tolist() == [values[name] for name in tiles.ids]
     assert list(list_pngs(tmp_path / "images")) == tiles.ids
-
-
-def test_coverage_is_the_share_of_salt():
-    masks = np.zeros((2, 101, 101), np.uint8)
-    masks[1, :, :25] = 1
-    assert TileSet(["a", "b"], masks, masks).coverage.tolist() == pytest.approx([0, 25 / 101])
 
 
 # ---- refused -----------------------------------------------------------------------------------------------
@@ -301,19 +295,3 @@ def test_of_several_bad_files_that_threads_meet_the_first_in_order_is_named(tmp_
     monkeypatch.setattr(tiles, "CHUNK", 2)
     monkeypatch.setattr(tiles, reading, read_slowly)
     assert_refused(folders, f"{tmp_path / kind}/t1.png is not a PNG")
-
-
-# ---- the real tiles ----------------------------------------------------------------------------------------
-
-
-def test_the_real_tiles_are_read_in_seconds(real_data):
-    began = time.perf_counter()
-    found = read_tiles(real_data / "train" / "images", real_data / "train" / "masks")
-    seconds = time.perf_counter() - began
-    print(f"{len(found)} real tiles with masks read and checked in {seconds:.2f} s")
-    assert len(found) == 3601
-    assert found.ids == sorted(found.ids)
-    assert set(np.unique(found.masks)) == {0, 1}
-    assert 0.38 < (found.coverage == 0).mean() < 0.40
-    assert 0.24 < found.coverage.mean() < 0.26
-    assert seconds < 6  # 3 wanted on two cores; machines are noisy

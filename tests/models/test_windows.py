@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.windows import count_windows, predict_section
 from tests.helpers.commands import ROOT
+from tests.helpers.machine import slowdown
 from tests.helpers.pngs import png
 
 RNG = np.random.default_rng(0)
@@ -199,4 +200,4 @@ def test_the_work_around_the_network_is_a_second_for_five_megapixels(tmp_path):
     section = np.broadcast_to(RNG.integers(0, 256, (1, 2500), np.uint8), (2000, 2500))
     began = time.perf_counter()
     predict_section(section, brightness)
-    assert time.perf_counter() - began < 5  # 0.3 wanted; machines are noisy
+    assert time.perf_counter() - began < 5 * slowdown()  # 0.3 wanted

@@ -1,4 +1,4 @@
-"""README and docs/: every command and every program in them is run, every link, flag and message in them is true.
+"""README and docs/: every command and every program in them is run.
 
 A page's fenced blocks are, by their language: `sh`, commands; `python`, programs, run as they stand; `text`, what is
 shown only. Commands and programs of a page run from top to bottom in one folder, a project with sample data, at tiny
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -27,15 +27,14 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 from data.folds.split import STRATIFICATIONS
-from docs.flags import page as flags_page
 from models.losses import LOSSES
 from models.parts import PARTS
 from models.pretrained.sources import IMAGENET
 from models.unet import MODELS, make_model
 from tests.helpers.commands import ROOT, run_here
+from tests.helpers.pages import ALL_STEPS, Step, steps
 from training.augment.augmenter import AUGMENTATIONS
 
-PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md"}  # train often
 TRAINED = {"docs/prediction.md"}  # begins where another page ends: with weights of every fold
 RING = r"\./train_multi_gpu_ring\.sh|mpirun|horovodrun"
@@ -60,45 +59,6 @@ NOT_RUN = {  # what would change the machine, or needs a person or the network; 
     "source .venv/bin/activate",
     "tensorboard --logdir=logs",
 }
-OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard, pip, the launcher and benchmarks; "flag" stands for any
-    "flag",
-    *("cpus-per-task", "gpus-per-node", "gpus-per-task", "nodes", "ntasks-per-node", "time"),
-    *("check-build", "elastic", "hostfile", "logdir", "only", "shm-size", "ulimit", "xla_gpu_cuda_data_dir"),
-}
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command or a program of a page; `line` is where it stands."""
-
-    page: str
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}: {self.text}"
-
-
-def read(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
-
-
-def steps(page: str) -> Iterator[Step]:
-    """Yield what is to run in a page, in order: programs, and the commands of `sh` blocks one by one."""
-    text = read(page)
-    for block in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M):
-        line = text[: block.start(2)].count("\n") + 1
-        if block[1] != "sh":
-            yield Step(page, line, block[1], block[2])
-            continue
-        for command in re.finditer(r"(?:.*\\\n)*.+", block[2]):
-            words = re.sub(r"\\\n\s*", "", command[0])
-            words = re.sub(r"\s+# .*", "", words)
-            yield Step(page, line + block[2][: command.start()].count("\n"), "sh", words)
-
-
-ALL_STEPS = [step for page in PAGES for step in steps(page)]
 
 
 # ---- a project to run them in --------------------------------------------------------------------------------
@@ -262,61 +222,3 @@ def test_nothing_else_is_left_out():
     assert {step.language for step in ALL_STEPS} == {"sh", "python", "text"}
     commands = {step.text for step in ALL_STEPS if step.language == "sh"}
     assert {text for text in commands if not re.match(rf"python |make |{RING}", text)} == NOT_RUN
-
-
-# ---- what they say -------------------------------------------------------------------------------------------
-
-
-def test_examples_of_extending_are_short():
-    examples = [step.text for step in steps("docs/extending.md") if step.language == "python"]
-    assert len(examples) == 6
-    for text in examples:
-        assert len(text.splitlines()) <= 15, text
-
-
-def anchors(page: str) -> set[str]:
-    """The places that a link can lead to in a page, as GitHub names them."""
-    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", read(page), flags=re.S | re.M), re.M)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_and_pictures_are_there(page):
-    for name, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", read(page)):
-        target = (ROOT / page).parent / name if name else ROOT / page
-        assert target.is_file(), f"{page} links to {name}"
-        assert not anchor or anchor in anchors(str(target.resolve().relative_to(ROOT))), f"{page}: {name}#{anchor}"
-        assert target.suffix != ".png" or target.stat().st_size < 205_000, f"{name} is large"
-
-
-def test_every_page_is_reached_from_readme():
-    assert {f"docs/{name}" for name in re.findall(r"\(docs/(\w+\.md)\)", read("README.md"))} == set(PAGES[1:])
-
-
-def test_pages_are_short():
-    for page in PAGES:
-        assert len(read(page).splitlines()) <= 150, page
-
-
-def test_flags_named_in_pages_exist():
-    parsers = (tgs_preprocess.parser(), tgs_train.parser(False), tgs_predict.parser())
-    known = {action.dest for parser in parsers for action in parser.options}
-    known |= set(re.findall(r'option\("(\w+)"', (ROOT / "data/sample.py").read_text()))
-    named = {name: page for page in PAGES for name in re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*)", read(page))}
-    assert {name for name in named if name not in known} == OTHERS_FLAGS, named
-
-
-def test_table_of_flags_is_up_to_date():
-    assert read("docs/flags.md") == flags_page(), "run make docs"
-
-
-def test_messages_are_those_of_the_code():
-    packages = ("common", "data", "models", "training")
-    sources = [*ROOT.glob("*.py"), *(path for folder in packages for path in (ROOT / folder).rglob("*.py"))]
-    code = "".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in sources)
-    table = read("docs/troubleshooting.md").partition("## By message")[2].partition("\n## ")[0]
-    messages = [text for row in re.findall(r"^\| (`.+?`) \|", table, re.M) for text in re.findall(r"`(.+?)`", row)]
-    assert len(messages) > 20
-    for message in messages:
-        for part in message.split("…"):
-            assert part.strip(" '();") in code, message

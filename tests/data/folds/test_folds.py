@@ -18,6 +18,7 @@ from data.folds.split import STRATIFICATIONS, TGSDatasetPreprocessor, coverage_c
 from data.rle import encode_rle
 from data.tiles import read_tiles
 from tests.helpers.commands import error_line, refused, run_script
+from tests.helpers.machine import slowdown
 
 
 def preprocess(sample: Path, cwd: Path, *flags: str) -> Path:
@@ -272,4 +273,4 @@ def test_the_real_tiles_are_split_in_seconds(real_data, tmp_path):
     assert sorted(table["fold"].value_counts()) == [720, 720, 720, 720, 721]
     counts = pd.crosstab(table["coverage_class"], table["fold"])
     assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1
-    assert seconds < 20  # 10 wanted on two cores; machines are noisy
+    assert seconds < 20 * slowdown()  # 10 wanted on two cores
