@@ -138,6 +138,32 @@ def test_other_flags_on_one_rank_are_found_at_the_start(workspace):
     assert not (workspace / "weights").exists()
 
 
+def with_settings(settings: dict[str, str], program: tuple[str, ...]) -> tuple[str, ...]:
+    """A program that starts another one with these variables in its environment."""
+    start = f"import os, sys; os.execve(sys.executable, [sys.executable, *sys.argv[1:]], os.environ | {settings})"
+    return ("-c", start, *program)
+
+
+@horovod
+def test_other_settings_on_one_rank_are_found_at_the_start(workspace):
+    train = (str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--batch_size=4")
+    line = one_line(ranks_of_two(train, with_settings({"TF_DETERMINISTIC_OPS": "1"}, train), workspace))
+    said = r"error: rank 1 on \S+ has the variable TF_DETERMINISTIC_OPS 1, rank 0 has None; make them the same"
+    assert re.fullmatch(said, line)
+    assert not (workspace / "weights").exists()
+
+
+@horovod
+@pytest.mark.slow
+def test_settings_that_are_overruled_may_differ_between_ranks(workspace):
+    """Rank 1 starts itself anew on the way."""
+    train = (*PROGRAM, "--hvd=True", *TINY, "--batch_size=8", "--epochs=1")
+    others = {"TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONOPTIMIZE": "2", "KERAS_BACKEND": "torch", "TF_XLA_FLAGS": "--no"}
+    done = ranks_of_two(train, with_settings(others, train), workspace)
+    assert done.returncode == 0, done.stderr
+    assert len(set(re.findall(r"HELD rank=\d size=2 variables=(\w+)", done.stdout))) == 1
+
+
 @horovod
 @pytest.mark.slow
 @pytest.mark.parametrize(
