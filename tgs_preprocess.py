@@ -10,7 +10,9 @@ Writes folds/fold_k/{train,val}/{images,masks}/<id>.png and folds/folds.csv; how
 and folds.png; some tiles of each coverage: folds/samples.png; and the flags: folds/config.yaml.
 """
 
+import data  # its names load when they are used: --help and a misspelt flag are answered at once
 from common.command import run
+from common.files import write_text
 from common.flags import Parser, command_line, config_text, number
 from common.names import find, list_names
 
@@ -31,24 +33,18 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None):
     """Write the folds; returns the table of folds.csv (pandas)."""
     args = parser().parse_args(argv)
-
-    # After the flags, so that --help and a misspelt flag are answered at once.
-    from common.files import write_text
-    from data.folds.figures import draw_folds, draw_samples, evenness
-    from data.folds.split import STRATIFICATIONS
-
     if args.stratify == "list":
-        print(f"--stratify\n{list_names(STRATIFICATIONS)}")
+        print(f"--stratify\n{list_names(data.STRATIFICATIONS)}")
         return None
-    preprocessor = find(args.stratify, STRATIFICATIONS, "stratification").function(
+    preprocessor = find(args.stratify, data.STRATIFICATIONS, "stratification").function(
         args.data_path, args.folds_path, n_folds=args.fold, group=args.group, seed=args.seed, copy=args.copy
     )
     table, tiles = preprocessor.run()
-    even = evenness(table)
+    even = data.evenness(table)
     write_text(f"{args.folds_path}/config.yaml", config_text(args, "tgs_preprocess.py"))
     write_text(f"{args.folds_path}/evenness.csv", even.to_csv())
-    draw_folds(f"{args.folds_path}/folds.png", table)
-    draw_samples(f"{args.folds_path}/samples.png", table, tiles)
+    data.draw_folds(f"{args.folds_path}/folds.png", table)
+    data.draw_samples(f"{args.folds_path}/samples.png", table, tiles)
     print(even.to_string())
     others = "folds.csv, evenness.csv, config.yaml; pictures: folds.png, samples.png"
     print(f"wrote {args.fold} folds of {len(table)} tiles to {args.folds_path}/ ({others})")

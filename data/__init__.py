@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = public_names(
         "data.tiles": "TileSet read_tiles read_image read_mask",
         "data.folds.fold": "Fold list_folds raw_folder read_fold",
         "data.folds.split": "STRATIFICATIONS TGSDatasetPreprocessor coverage_class",
+        "data.folds.figures": "draw_folds draw_samples evenness",
         "data.folds.mosaic": "mosaic_groups",
         "data.rle": "decode_rle encode_rle",
         "data.sections": "read_section",
