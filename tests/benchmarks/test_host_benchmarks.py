@@ -111,7 +111,7 @@ def test_clocks():
         owner.work()
     assert owner.work is work
     assert len(calls) == 2
-    assert all(0.02 <= call.seconds < 0.2 for call in calls)
+    assert all(call.seconds >= 0.02 for call in calls)
     assert calls[0].end <= calls[1].start
     counter = itertools.count()
     assert len(seconds(lambda: next(counter), 3)) == 3

@@ -28,7 +28,7 @@ def run_script(
     *args: object,
     cwd: str | Path,
     env: dict[str, str] | None = None,
-    timeout: float = 120,
+    timeout: float = 600,
     interpreter_flags: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of this repository in folder `cwd`, with `env` on top of this environment."""

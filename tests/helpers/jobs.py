@@ -18,6 +18,7 @@ import numpy as np
 
 from models.weights import load_model, load_recipe
 from tests.helpers.commands import ROOT
+from tests.helpers.machine import processor_time
 from tests.helpers.rings import ENVIRONMENT, MPIRUN
 from tests.helpers.training import TINY, same
 
@@ -72,11 +73,7 @@ class Job:
 
     def computed(self) -> float:
         """Seconds of processor time that all of this job that runs has taken."""
-        ticks = 0
-        for process in self.processes():
-            with contextlib.suppress(OSError):
-                ticks += sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(map(processor_time, self.processes()))
 
     def until_computed(self, seconds: float) -> None:
         """Wait until the job has taken so much processor time, or is over: no busy machine shifts that."""

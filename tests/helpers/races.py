@@ -1,12 +1,11 @@
-"""A process that races with others for a folder: python -m tests.helpers.races hold|submit FOLDER START
+"""A process that races with others for a folder: python -m tests.helpers.races hold|submit FOLDER
 
-Prints what it found as JSON.
+Says that it is ready, begins at a line on its stdin, and prints what it found as JSON.
 """
 
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 from common.errors import InputError
@@ -43,6 +42,7 @@ def submission(folder: Path, masks: dict[str, str]) -> Path:
 
 
 if __name__ == "__main__":
-    job, folder, start = sys.argv[1:]
-    time.sleep(max(0, float(start) - time.time()))
+    job, folder = sys.argv[1:]
+    print("ready", flush=True)
+    sys.stdin.readline()
     print(json.dumps({"hold": hold, "submit": submit}[job](Path(folder))))

@@ -32,7 +32,7 @@ horovod = pytest.mark.skipif(
 )
 
 
-def ring(n: int, *program: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess:
+def ring(n: int, *program: str, cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess:
     """Run the design's mpirun line with n processes of `program`."""
     line = [*MPIRUN.format(n=n).split(), sys.executable, *program]
     return subprocess.run(line, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False)
@@ -57,7 +57,7 @@ def ranks_of_two(first: tuple[str, ...], second: tuple[str, ...], cwd: Path) -> 
     line = MPIRUN.format(n=1).split()
     line += [sys.executable, *first, ":", "-np", "1", sys.executable, *second]
     env = ENVIRONMENT | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
 def one_line(done: subprocess.CompletedProcess) -> str:

@@ -40,7 +40,7 @@ def run(*command, cwd=ROOT, **env) -> subprocess.CompletedProcess:
         env=base | {k: str(v) for k, v in env.items()},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -81,7 +81,7 @@ def completes(workspace: Path, *line: object, **env: object) -> None:
     flags = (*TINY, "--epochs=2", "--batch_size=4")
     environment = ENVIRONMENT | {"PYTHON": sys.executable, "TGS_HOME": str(ROOT)} | {k: str(v) for k, v in env.items()}
     done = subprocess.run(
-        [*map(str, line), *flags], cwd=workspace, env=environment, capture_output=True, text=True, timeout=480,
+        [*map(str, line), *flags], cwd=workspace, env=environment, capture_output=True, text=True, timeout=600,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

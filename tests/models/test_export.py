@@ -129,7 +129,7 @@ def test_a_program_that_has_nothing_of_ours(exported):
     path, expected = exported("shrunk")
     np.save(path / "tiles.npy", IMAGES)
     command = [sys.executable, "-I", "-c", ELSEWHERE]  # -I: imports neither from here nor from the folder it runs in
-    done = subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     for name in ("onnx", "saved_model"):
         assert_same(np.load(path / f"{name}.npy"), expected)

@@ -175,7 +175,7 @@ print(seconds, (peak() - started) / 1e6)
 def measured(path, *outs) -> tuple[float, float]:
     """Seconds that predict_section takes around a network that takes none, and gigabytes for reading, that, writing."""
     program = [sys.executable, "-c", LARGE, path, *outs]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     seconds, gigabytes = map(float, done.stdout.split())
     print(f"{path.name}: {seconds:.1f} s, {gigabytes:.2f} GB")

@@ -128,7 +128,7 @@ def save_timm(path: Path) -> None:
 def expand(command: str, project: Path) -> list[str]:
     """The words of a command as bash makes them."""
     line = ["bash", "-c", f"printf '%s\\0' {command}"]
-    done = subprocess.run(line, cwd=project, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(line, cwd=project, capture_output=True, text=True, check=True, timeout=600)
     return done.stdout.split("\0")[:-1]
 
 
@@ -212,7 +212,7 @@ def test_rings_run(request, project):
         two = re.sub(r"--elastic \d+:\d+", "--elastic 2:2", two)
         line = " ".join([two, "--model=tiny", *TRAIN_TINY, f"--weights_path=weights_{k}", f"--log_dir=logs_{k}"])
         done = subprocess.run(
-            ["bash", "-c", line], cwd=project, env=env, capture_output=True, text=True, timeout=240, check=False
+            ["bash", "-c", line], cwd=project, env=env, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, f"{step}\n{done.stdout}\n{done.stderr}"
         assert (project / f"weights_{k}" / "tiny" / "fold_0_last.weights.h5").is_file(), done.stdout

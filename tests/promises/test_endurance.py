@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import pytest
 from data.sample import make_sample
 from data.submission import check_submission
 from tests.helpers.commands import command
+from tests.helpers.machine import processor_time, slowdown
 from tests.helpers.training import TINY
 
 MB = 1024**2
@@ -60,16 +62,21 @@ def test_18000_tiles_interrupted_killed_and_predicted(tiles, trained, tmp_path):
     )  # fmt: skip
     for signum, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
         with subprocess.Popen(command("tgs_predict.py", *flags), cwd=tmp_path, stderr=subprocess.PIPE) as prediction:
-            while "tensorflow" not in Path(f"/proc/{prediction.pid}/maps").read_text():
+            while not (tmp_path / "submission").is_dir():  # made as the first tiles are read
+                assert prediction.poll() is None
                 time.sleep(0.1)
-            time.sleep(9)  # loaded, and at work
+            at_work = processor_time(prediction.pid) + 2
+            while processor_time(prediction.pid) < at_work:
+                time.sleep(0.1)
             assert prediction.poll() is None
             prediction.send_signal(signum)
             struck = time.monotonic()
-            assert prediction.wait(30) == code
-            print(f"{signal.Signals(signum).name}: {time.monotonic() - struck:.1f} s")
-            assert time.monotonic() - struck < 10
+            assert prediction.wait(600) == code
+            seconds = time.monotonic() - struck
+            print(f"{signal.Signals(signum).name}: {seconds:.1f} s")
+            assert seconds < 10 * slowdown()
         assert not list(tmp_path.rglob("*.csv"))
+        shutil.rmtree(tmp_path / "submission", ignore_errors=True)
     started = time.monotonic()
     line = command("tgs_predict.py", *flags)
     with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as prediction:

@@ -13,7 +13,7 @@ from tests.helpers.commands import ROOT
 def test_mutated_files_are_read_or_refused(trained, tmp_path):
     """In a process of its own, which a library in C may take down, on whose stderr nothing may be written."""
     program = [sys.executable, "-m", "tests.promises.fuzz", trained, tmp_path]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert done.stderr == ""
     assert done.returncode == 0
     summary = json.loads(done.stdout)

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -182,8 +181,13 @@ def test_a_folder_that_cannot_be_held_is_named(tmp_path):
 
 def race(job: str, folder: Path) -> list:
     """Let three processes of tests/helpers/races.py begin at the same moment; returns what each found."""
-    line = [sys.executable, "-m", "tests.helpers.races", job, str(folder), str(time.time() + 4)]
-    processes = [subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    line = [sys.executable, "-m", "tests.helpers.races", job, str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(line, cwd=ROOT, **pipes) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for process in processes:
+        process.stdin.write("begin\n")
+        process.stdin.flush()
     return [json.loads(process.communicate()[0]) for process in processes]
 
 

@@ -66,7 +66,7 @@ def test_all_folds_in_turn_and_cycles(tmp_path, sample, folds):
     done = run_script("tgs_preprocess.py", "--data_path=t g s", f"--folds_path={folds}", "--fold=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     flags = ["--model=tiny", "--target_size=32", "--batch_size=8", "--epochs=2", "--cycles=2"]
-    done = run_script("tgs_train.py", f"--data_path={folds}", *flags, cwd=tmp_path, timeout=300)
+    done = run_script("tgs_train.py", f"--data_path={folds}", *flags, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     out_of_fold = next_line(done.stdout)
     assert "--pick=cycles" in out_of_fold

@@ -161,13 +161,13 @@ def test_the_launcher_passes_arguments_on_as_they_are(tmp_path):
     script = [str(ROOT / "train_multi_gpu_ring.sh"), "2", *arguments]
     environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(tmp_path / "python")}
     done = subprocess.run(
-        script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=30
+        script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert given.read_bytes().decode().split("\0")[-len(arguments) - 1 : -1] == arguments
     for count in ("$(touch pwned)", "1; touch pwned", "a[$(touch pwned)]", "-1", "0", ""):
         script[1] = count
-        done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, check=False, timeout=600)
         assert done.returncode == 2
         assert done.stderr.count(b"\n") == 1
     assert not_pwned(tmp_path)

@@ -58,7 +58,7 @@ class Crowded:
         """What a command says on stdout: it says nothing on stderr, and does not fail."""
         line = command(name, *flags)
         done = subprocess.run(
-            line, cwd=self.folder, env=self.environment, capture_output=True, timeout=300, check=False
+            line, cwd=self.folder, env=self.environment, capture_output=True, timeout=600, check=False
         )
         assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode(errors="replace")
         return done.stdout.decode("utf-8")

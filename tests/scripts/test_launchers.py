@@ -150,10 +150,10 @@ def test_mpiruns_report_is_hidden_once_a_rank_has_said_why(ring_python, tmp_path
 @pytest.mark.parametrize(
     ("body", "code", "said"),
     [
-        ('[ $RANK = 0 ] || sleep 9; echo "error: no loss" >&2; exit 2', 2, r"error: no loss\n"),
-        ("[ $RANK = 0 ] || sleep 9; exit 3", 3, r"(?s)-+\nPrimary job .*"),
+        ('[ $RANK = 0 ] || sleep 60; echo "error: no loss" >&2; exit 2', 2, r"error: no loss\n"),
+        ("[ $RANK = 0 ] || sleep 60; exit 3", 3, r"(?s)-+\nPrimary job .*"),
         # Which of its two reports mpirun writes of a signal is a race; either stays.
-        ("[ $RANK = 1 ] || sleep 9; kill -9 $$", 137, r"(?s)-+\n(mpirun noticed .* rank 1 .*signal 9|Primary job).*"),
+        ("[ $RANK = 1 ] || sleep 60; kill -9 $$", 137, r"(?s)-+\n(mpirun noticed .* rank 1 .*signal 9|Primary job).*"),
     ],
 )
 def test_what_a_real_mpirun_is_heard_to_say(tmp_path, body, code, said):

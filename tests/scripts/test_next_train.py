@@ -17,7 +17,7 @@ SHORT = (*TINY, "--epochs=1")
 def paste(said: str, cwd: Path) -> str:
     """Run what is named next as a shell does; returns what it printed."""
     done = subprocess.run(
-        next_command(said), shell=True, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+        next_command(said), shell=True, cwd=cwd, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -91,7 +91,7 @@ def test_pretraining_then_fine_tuning_and_the_next_round(taught, monkeypatch):
 @pytest.mark.slow
 def test_a_round_of_every_fold_then_its_out_of_fold_score(taught):
     flags = (*TINY, "--data_path=folds", *TEACHER, "--epochs=2")
-    done = run_script("tgs_train.py", *flags, cwd=taught, timeout=300)
+    done = run_script("tgs_train.py", *flags, cwd=taught, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("12 of 12 unlabelled to pretrain") == 3
     done = run_here(tgs_predict.main, "--oof=True", "--model=tiny", cwd=taught)

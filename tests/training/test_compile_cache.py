@@ -12,7 +12,7 @@ FLAGS = ("--model=tiny", "--target_size=32", "--batch_size=8", "--epochs=1", "--
 
 def train(workspace, *flags) -> bytes:
     """The weights after a run in a process of its own: TensorFlow reads its flags once a process."""
-    done = run_script("tgs_train.py", *FLAGS, *flags, cwd=workspace, timeout=300)
+    done = run_script("tgs_train.py", *FLAGS, *flags, cwd=workspace, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads((workspace / "weights/tiny/fold_0_last.json").read_text())["sha256"]
 

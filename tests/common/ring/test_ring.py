@@ -15,6 +15,7 @@ import pytest
 
 from models import make_model
 from tests.helpers.commands import ROOT, command, run_script
+from tests.helpers.machine import slowdown
 from tests.helpers.rings import ENVIRONMENT, MPIRUN, PROGRAM, TINY, horovod, member, one_line, ranks_of_two, ring
 from tests.helpers.training import arrays, same
 
@@ -60,7 +61,7 @@ def test_two_ranks_of_b_are_one_process_of_2b(workspace):
     one = subprocess.run(
         [sys.executable, *PROGRAM, *flags, "--batch_size=8", f"--learning_rate={rate * 2**0.5}",
          "--weights_path=one"],
-        cwd=workspace, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False,
+        cwd=workspace, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert one.returncode == 0, one.stderr
     a, b = (arrays(workspace / f"{name}/tiny/fold_0_last.weights.h5") for name in ("two", "one"))
@@ -85,7 +86,7 @@ def test_the_launcher_and_three_processes(workspace):
             if "epoch 1/12" in line:
                 break
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 143
+        assert process.wait(600) == 143
     three = ring(
         3, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--epochs=12", "--batch_size=4", cwd=workspace
     )
@@ -116,9 +117,9 @@ def test_a_killed_or_frozen_rank_ends_the_job_and_the_rerun_resumes(workspace, r
                 break
         os.kill(member(rank, process.pid), signum)
         struck = time.monotonic()
-        _, said_by_all = process.communicate(timeout=60)
+        _, said_by_all = process.communicate(timeout=600)
         assert process.returncode != 0
-        assert time.monotonic() - struck < 60
+        assert time.monotonic() - struck < 60 * slowdown()
     assert said in said_by_all
     assert "Traceback" not in said_by_all
     state = json.loads(np.load(workspace / "weights/tiny/fold_0_state/state.npz")["progress"].tobytes())
