@@ -110,13 +110,15 @@ def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> 
     architecture, parts = read_name(name)
     if size < 32 or size % 32:
         raise InputError(f"target size {size} is not a multiple of 32; take {max(32, round(size / 32) * 32)}")
-    policy = keras.config.dtype_policy()
+    policy, data_format = keras.config.dtype_policy(), keras.config.image_data_format()
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed_precision else "float32")
+    keras.config.set_image_data_format("channels_last")  # whatever a user's keras.json says
     try:
         image = keras.Input((size, size, 1), name="image")
         outputs = _build(image, architecture, parts)
     finally:
         keras.config.set_dtype_policy(policy)
+        keras.config.set_image_data_format(data_format)
     # TensorFlow allows no "+" in the name of a scope.
     return keras.Model(image, outputs if len(outputs) > 1 else outputs[0], name=name.replace("+", "."))
 

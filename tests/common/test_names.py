@@ -28,4 +28,4 @@ def test_what_is_no_sum(text):
 
 
 def test_a_list_has_a_line_a_name():
-    assert list_names(TABLE) == f"  {'warm':17} Raise the temperature.\n  {'cool':17} Lower it."
+    assert list_names(TABLE) == f"  {'warm':18} Raise the temperature.\n  {'cool':18} Lower it."

@@ -136,3 +136,14 @@ def test_a_strided_convolution_sees_left_and_right_alike():
 def test_wrong_names_and_sizes(name, size, said):
     with pytest.raises(InputError, match=said):
         make_model(name, size)
+
+
+def test_a_network_is_the_same_under_another_data_format():
+    """As a keras.json in one's home may say, for a notebook."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        shapes = [variable.shape for variable in make_model("resnet18+scse+hypercolumn", 32).variables]
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert shapes == [variable.shape for variable in make_model("resnet18+scse+hypercolumn", 32).variables]
