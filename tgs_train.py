@@ -18,7 +18,7 @@ import math
 import shlex
 import time
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -233,7 +233,7 @@ def show_step(shown, images: int, numbers: dict[str, str], losses: list) -> None
 
 def make_recipe(run: Run) -> models.Recipe:
     """Note all that made the weights of an epoch, and all that prediction needs to rebuild their network."""
-    settings, progress, schedule = run.settings, run.progress, run.learner.schedule
+    settings, progress, schedule, pretrained = run.settings, run.progress, run.learner.schedule, run.learner.pretrained
     return models.Recipe(
         teacher=progress.teacher or None,
         model=settings.model,
@@ -248,6 +248,7 @@ def make_recipe(run: Run) -> models.Recipe:
         threshold=0.5,
         train_seconds=round(progress.seconds, 1),
         processes=run.ring.size,
+        pretrained=pretrained and asdict(pretrained),
         flags=vars(run.args),
         versions=models.versions(),
     )

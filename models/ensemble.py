@@ -13,7 +13,7 @@ from common.files import read_json
 from common.ring.base import Ring
 from models.geometry import Geometry
 from models.predictor import Predictor
-from models.weights import ENDING, Recipe, load_model, load_recipe
+from models.weights import ENDING, Recipe, load_model, peek_recipe
 
 PICKS = {"best": "best", "last": "last", "cycles": "cycle*"}  # which weights of a fold -> how their names end
 
@@ -37,7 +37,7 @@ def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing
     if not files:
         made = ", which a training with --cycles leaves" if pick == "cycles" else ""
         raise InputError(f"no fold_*_{PICKS[pick]}{ENDING} in {folder}{made}; train first, or name another --model")
-    recipes = [load_recipe(file) for file in files]
+    recipes = [peek_recipe(file) for file in files]
     for file, recipe in zip(files, recipes, strict=True):
         if not file.name.startswith(f"{recipe.fold}_"):
             raise InputError(f"{file} holds weights of {recipe.fold}; give it that name, or train this fold")
@@ -74,7 +74,7 @@ def list_trained(weights_path: str | Path) -> str:
     for folder in sorted(path for path in Path(weights_path).glob("*") if path.is_dir()):
         for pick in PICKS:
             files = _find(folder, pick)
-            recipes = [load_recipe(file) for file in files]
+            recipes = [peek_recipe(file) for file in files]
             if recipes:
                 mean = sum(recipe.score for recipe in recipes) / len(recipes)
                 folds = f"{len({*map(fold_of, files)})} of {recipes[0].folds} folds"

@@ -45,6 +45,7 @@ class Recipe:
     threshold: float  # 0..1
     train_seconds: float | None = None
     processes: int | None = None
+    pretrained: dict | None = None  # file and SHA-256 of the encoder's first weights
     flags: dict | None = None
     versions: dict | None = None
     sha256: str = ""
@@ -124,6 +125,17 @@ def load_recipe(path: str | Path) -> Recipe:
     return _read(Path(path))[0]
 
 
+def peek_recipe(path: str | Path) -> Recipe:
+    """Read the recipe of a weights file that load_model will read, and check, once: the file itself is left alone.
+
+    But for one that a killed run has left in doubt which recipe holds. InputError: as for load_recipe.
+    """
+    path = Path(path)
+    _check(path)
+    values = read_json(recipe_path(path))
+    return load_recipe(path) if "replaces" in values else _recipe(path, values)
+
+
 def load_model(path: str | Path) -> tuple[keras.Model, Recipe]:
     """Rebuild the float32 model of a weights file from its recipe; returns the model and the recipe."""
     recipe, content = _read(Path(path))
@@ -141,12 +153,24 @@ def load_model(path: str | Path) -> tuple[keras.Model, Recipe]:
     return model, recipe
 
 
-def _read(path: Path) -> tuple[Recipe, bytes]:
-    """Read the recipe of a weights file and the file's bytes, which its checksum vouches for."""
+def _check(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"no weights file {path}; train first, or name another with --file_name")
     if not path.name.endswith(ENDING):
         raise InputError(f"{path} does not end in {ENDING}; give a file that tgs_train.py wrote")
+
+
+def _recipe(path: Path, values: dict) -> Recipe:
+    """Make the recipe of a weights file of what is in the file beside it."""
+    try:
+        return Recipe.from_json(values)
+    except ValueError as error:
+        raise InputError(f"{recipe_path(path)} {error}; train again, or restore the file") from None
+
+
+def _read(path: Path) -> tuple[Recipe, bytes]:
+    """Read the recipe of a weights file and the file's bytes, which its checksum vouches for."""
+    _check(path)
     again, content = read_json(recipe_path(path)), b""
     values: dict = {}
     while values != again:  # a training that has just written others
@@ -158,10 +182,7 @@ def _read(path: Path) -> tuple[Recipe, bytes]:
     before = values.get("replaces")
     if isinstance(before, dict) and found == before.get("sha256"):
         values = before  # the run that was to replace these weights was killed before it had
-    try:
-        recipe = Recipe.from_json(values)
-    except ValueError as error:
-        raise InputError(f"{recipe_path(path)} {error}; train again, or restore the file") from None
+    recipe = _recipe(path, values)
     if found != recipe.sha256:
         raise InputError(
             f"{path} does not hold the weights that {recipe_path(path).name} describes; restore or train them"

@@ -51,8 +51,7 @@ class Learner:
         keras.utils.set_random_seed(settings.seed)
         build = partial(make_model, settings.model, settings.target_size, mixed_precision=settings.mixed_precision)
         self.net, self.ema = build(), build()
-        if settings.encoder_weights:
-            load_encoder(self.net, settings.encoder_weights)
+        self.pretrained = load_encoder(self.net, settings.encoder_weights) if settings.encoder_weights else None
         self._start = self.net.get_weights()
         geometry = Geometry(settings.target_size)
         self.schedule = make_schedule(settings, steps, self._ring.size)

@@ -1,6 +1,7 @@
 """Pretrained encoders: names and layouts, the stem's colours, files that do not fit, and downloads."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -271,3 +272,15 @@ def test_imagenet_of_an_encoder_that_has_none():
     )
     assert "efficientnetv2_b3" in line
     assert set(IMAGENET) == set(MODELS) - {"tiny", "seresnet18", "seresnet34"}
+
+
+def test_the_recipe_says_which_file_it_was(workspace):
+    save_file(timm_resnet18(), workspace / "mine.bin")
+    flags = ("--data_path=folds/fold_0", "--model=resnet18", "--target_size=32", "--batch_size=32", "--epochs=1")
+    done = run_here(tgs_train.main, *flags, "--encoder_weights=mine.bin", cwd=workspace)
+    assert done.returncode == 0, done.stderr
+    recipe = json.loads((workspace / "weights/resnet18/fold_0_last.json").read_text())
+    assert recipe["pretrained"] == {
+        "file": "mine.bin",
+        "sha256": hashlib.sha256((workspace / "mine.bin").read_bytes()).hexdigest(),
+    }
