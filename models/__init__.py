@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = public_names(
     {
         "models.unet": "MODELS Architecture list_models logits_only make_model",
         "models.parts": "PARTS Part",
-        "models.blocks": "conv_bn_relu convolve normalise",
+        "models.blocks": "conv_bn_relu convolve batch_norm",
         "models.randomness": "DropPath SpatialDropout step_random",
         "models.losses": "LOSSES list_losses make_loss",
         "models.geometry": "DRAWS STD Geometry",

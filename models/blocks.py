@@ -102,7 +102,7 @@ class Enlarge(layers.Layer):
 
 
 def convolve(x: KerasTensor, filters: int, kernel: int, *, stride: int = 1, name: str) -> KerasTensor:
-    """Convolution without bias: (B, H, W, C) -> (B, H / stride, W / stride, filters).
+    """Convolve without bias: (B, H, W, C) -> (B, H / stride, W / stride, filters).
 
     Strided ones are padded alike on both sides, as PyTorch does: Keras' "same" is not, and would shift
     features (and pretrained weights) by half a pixel.
@@ -113,23 +113,23 @@ def convolve(x: KerasTensor, filters: int, kernel: int, *, stride: int = 1, name
     return layers.Conv2D(filters, kernel, stride, padding, use_bias=False, kernel_initializer="he_normal", name=name)(x)
 
 
-def normalise(x: KerasTensor, name: str, epsilon: float = 1e-5) -> KerasTensor:
-    """Batch normalisation with ResNet's constants."""
+def batch_norm(x: KerasTensor, name: str, epsilon: float = 1e-5) -> KerasTensor:
+    """Normalise by the batch, with ResNet's constants."""
     return BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)(x)
 
 
 def conv_bn_relu(x: KerasTensor, filters: int, kernel: int = 3, *, stride: int = 1, conv: str, bn: str) -> KerasTensor:
-    """Convolution, batch normalisation, ReLU; `conv` and `bn` name the layers."""
-    return layers.ReLU(name=f"{bn}.relu")(normalise(convolve(x, filters, kernel, stride=stride, name=conv), bn))
+    """Convolve, normalise by the batch, ReLU; `conv` and `bn` name the layers."""
+    return layers.ReLU(name=f"{bn}.relu")(batch_norm(convolve(x, filters, kernel, stride=stride, name=conv), bn))
 
 
 def up_conv_bn_relu(x: KerasTensor, skip: KerasTensor | None, filters: int, *, conv: str, bn: str) -> KerasTensor:
-    """The same of x, enlarged twice and joined by `skip`: (B, H, W, C) -> (B, 2H, 2W, filters)."""
+    """Upsample x twice, concatenate `skip`, convolve, batch norm, ReLU: (B, H, W, C) -> (B, 2H, 2W, filters)."""
     inputs = [x] if skip is None else [x, skip]
-    return layers.ReLU(name=f"{bn}.relu")(normalise(UpConv2D(filters, name=conv)(inputs), bn))
+    return layers.ReLU(name=f"{bn}.relu")(batch_norm(UpConv2D(filters, name=conv)(inputs), bn))
 
 
 def make_logits(x: KerasTensor, kernel: int, *, name: str) -> KerasTensor:
-    """Convolution to one channel: (B, H, W, C) -> (B, H, W, 1)."""
+    """Convolve to one channel: (B, H, W, C) -> (B, H, W, 1)."""
     # A quarter of the pixels is salt: start from its log-odds.
     return layers.Conv2D(1, kernel, padding="same", bias_initializer=initializers.Constant(-1.1), name=name)(x)

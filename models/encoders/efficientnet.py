@@ -6,7 +6,7 @@ from math import ceil
 import keras
 from keras import KerasTensor, layers
 
-from models.blocks import BatchNormalization, normalise
+from models.blocks import BatchNormalization, batch_norm
 from models.encoders.resnet import Features
 
 # Of each stage: kernel, stride, expansion of the channels within a block, channels, blocks.
@@ -15,7 +15,7 @@ LITE = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), 
 
 
 def efficientnet_lite(x: KerasTensor, width: float = 1.0, depth: float = 1.0) -> Features:
-    """EfficientNet-Lite (Tan and Le, 2019, arXiv:1905.11946; Lite: Liu, 2020) on x (B, S, S, 1), as in timm.
+    """Build an EfficientNet-Lite (Tan and Le, 2019, arXiv:1905.11946; Lite: Liu, 2020) on x (B, S, S, 1), as in timm.
 
     Without squeeze and excitation, with ReLU6. Strided convolutions are padded as TensorFlow does ("same"), since its
     pretrained weights come from there.
@@ -26,7 +26,7 @@ def efficientnet_lite(x: KerasTensor, width: float = 1.0, depth: float = 1.0) ->
     """
     features, stride = {}, 2
     x = layers.Conv2D(32, 3, 2, "same", use_bias=False, kernel_initializer="he_normal", name="encoder.conv_stem")(x)
-    x = layers.ReLU(6.0, name="encoder.bn1.relu")(normalise(x, "encoder.bn1", epsilon=1e-3))
+    x = layers.ReLU(6.0, name="encoder.bn1.relu")(batch_norm(x, "encoder.bn1", epsilon=1e-3))
     for stage, (kernel, step, expansion, channels, count) in enumerate(LITE):
         filters = int(channels * width + 4) // 8 * 8
         blocks = count if stage in (0, len(LITE) - 1) else ceil(count * depth)
@@ -55,14 +55,14 @@ def _inverted_residual(
         else:
             width = filters if last else expansion * x.shape[-1]
             layer = layers.Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}.{conv}")
-        x = normalise(layer(x), f"{name}.bn{k}", epsilon=1e-3)
+        x = batch_norm(layer(x), f"{name}.bn{k}", epsilon=1e-3)
         if not last:
             x = layers.ReLU(6.0, name=f"{name}.bn{k}.relu")(x)
     return layers.Add(name=f"{name}.add")([x, shortcut]) if shortcut.shape == x.shape else x
 
 
 def from_keras(x: KerasTensor, application: Callable[..., keras.Model], ends: dict[int, str]) -> Features:
-    """A network of keras.applications on x (B, S, S, C), with random weights.
+    """Build a network of keras.applications on x (B, S, S, C), with random weights.
 
     Its layers are built anew for what Keras leaves no choice: names of our own, our faster batch normalisation, and no
     dropping of whole blocks, whose chance is a state of its own that a resumed training would not repeat.
@@ -90,6 +90,6 @@ def from_keras(x: KerasTensor, application: Callable[..., keras.Model], ends: di
 
 
 def efficientnet_v2(x: KerasTensor, version: str) -> Features:
-    """EfficientNetV2 (Tan and Le, 2021, arXiv:2104.00298) on x (B, S, S, 1); version: B0 to B3."""
+    """Build an EfficientNetV2 (Tan and Le, 2021, arXiv:2104.00298) on x (B, S, S, 1); version: B0 to B3."""
     ends = {2: "block1", 4: "block2", 8: "block3", 16: "block5", 32: "block6"}
     return from_keras(x, getattr(keras.applications, f"EfficientNetV2{version}"), ends)

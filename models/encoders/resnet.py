@@ -5,7 +5,7 @@ Layers carry the names of timm's ResNets behind "encoder.", so that pretrained w
 
 from keras import KerasTensor, layers
 
-from models.blocks import conv_bn_relu, convolve, normalise
+from models.blocks import batch_norm, conv_bn_relu, convolve
 from models.randomness import DropPath
 
 Features = dict[int, KerasTensor]  # stride -> (B, S / stride, S / stride, C)
@@ -65,14 +65,14 @@ def _block(
         filters *= 4
     else:
         x = conv_bn_relu(x, filters, stride=stride, conv=f"{name}.conv1", bn=f"{name}.bn1")
-    x = normalise(convolve(x, filters, 1 if bottleneck else 3, name=f"{name}.conv{last}"), f"{name}.bn{last}")
+    x = batch_norm(convolve(x, filters, 1 if bottleneck else 3, name=f"{name}.conv{last}"), f"{name}.bn{last}")
     if squeeze:
         x = _squeeze_excite(x, f"{name}.se")
     if drop:
         x = DropPath(drop, name=f"{name}.drop_path")(x)
     if shortcut.shape != x.shape:
         shortcut = convolve(shortcut, filters, 1, stride=stride, name=f"{name}.downsample.0")
-        shortcut = normalise(shortcut, f"{name}.downsample.1")
+        shortcut = batch_norm(shortcut, f"{name}.downsample.1")
     return layers.ReLU(name=f"{name}.relu")(layers.Add(name=f"{name}.add")([x, shortcut]))
 
 

@@ -46,7 +46,7 @@ def main() -> None:
     if "--without_norm" in arguments:
         # Batch statistics differ between 2 x B and 1 x 2B by nature; without them both must give the same weights.
         arguments.remove("--without_norm")
-        models.encoders.resnet.normalise = models.blocks.normalise = lambda x, name: x
+        models.encoders.resnet.batch_norm = models.blocks.batch_norm = lambda x, name: x
     run(partial(tgs_train.main, arguments))
     learner = kept[-1]
     digest = hashlib.sha256(b"".join(v.numpy().tobytes() for v in learner.variables)).hexdigest()

@@ -122,7 +122,7 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
 def test_two_ranks_of_b_are_one_process_of_2b(small, tiles, monkeypatch):
     """Loss and gradients, without batch normalisation: what is dropped, and the heads' loss, included."""
     for module in (encoders, blocks):
-        monkeypatch.setattr(module, "normalise", lambda x, name: x)
+        monkeypatch.setattr(module, "batch_norm", lambda x, name: x)
     images, masks = tf.constant(tiles.images), tf.constant(tiles.masks)  # six with salt, two without
 
     def gradients(rank: int, size: int) -> list[np.ndarray]:
