@@ -16,25 +16,38 @@ With --hvd=True under mpirun (or predict_multi_gpu_ring.sh) the processes share 
 oof_<pick>.csv (a row a tile) and pictures. Beside each lies a .yaml with the flags.
 """
 
+from __future__ import annotations
+
 import os
+import shlex
 import time
+from argparse import Namespace
+from collections import deque
 from contextlib import ExitStack
 from functools import partial
-from itertools import tee
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import data
+import models
 from common.backend import load_tensorflow
 from common.command import run
-from common.flags import Parser, auto_or, config_text, number
+from common.errors import InputError, SharedError
+from common.files import write_text
+from common.flags import Parser, auto_or, command_line, config_text, number
 from common.progress import bar
+from common.ring.join import join
 
+if TYPE_CHECKING:
+    from common.ring.base import Ring
+
+# The packages' facades are lazy: to name one here loads nothing heavy, and --help is answered at once.
 SCRIPT = Path(__file__).name
 NOT_TOGETHER = {
     "validate": ("report", "probabilities", "export", "tile", "mask", "hvd"),
     "oof": ("export", "tile", "mask"),
     "export": ("report", "probabilities", "tile", "mask", "hvd"),
 }
-PROBABILITIES = {"npy": "_probabilities.npy", "png": "_probabilities"}  # a file, a folder
 
 
 def parser() -> Parser:
@@ -50,14 +63,13 @@ def parser() -> Parser:
     p.option("fold_weights", "equal", "folds count equally, or by their score", choices=("equal", "score"))
     p.flag("allow_missing", False, "go on when a fold, or a cycle, has no weights (default: False)")
     p.group("how")
-    data = "folder with test/images, folder of tiles, one tile, a section (.png or .npy of any size), or .sgy"
-    p.option("data_path", "data/tgs", data, metavar="PATH")
+    tiles = "folder with test/images, folder of tiles, one tile, a section (.png or .npy of any size), or .sgy"
+    p.option("data_path", "data/tgs", tiles, metavar="PATH")
     tile = "side of the windows that a section is read by, in its pixels (default: 101); a folder is then of sections"
     p.option("tile", None, tile, type=number(int, 16, 4096), metavar="N")
     p.option("overlap", 0.5, "least share that two of them have in common", type=number(float, 0, 0.9), metavar="X")
-    p.option(
-        "slices", "inline", "sections of a SEG-Y volume; both: their mean", choices=("inline", "crossline", "both")
-    )
+    slices = ("inline", "crossline", "both")
+    p.option("slices", "inline", "sections of a SEG-Y volume; both: their mean", choices=slices)
     byte = number(int, 1, 240)
     p.option("inline_byte", 189, "where its trace headers have the inline's number", type=byte, metavar="N")
     p.option("crossline_byte", 193, "and the crossline's", type=byte, metavar="N")
@@ -91,33 +103,25 @@ def main(argv: list[str] | None = None):
         return validate(args)
     load_tensorflow(verbose=args.verbose)
     if args.model == "list":
-        from models.ensemble import list_trained
-
-        return print(list_trained(args.weights_path))
-    from common.ring.join import join
-    from data.segy import is_segy
-
+        return print(models.list_trained(args.weights_path))
     # Some operations sum in another order with another number of threads: what the ranks share must not depend on it.
     cores = len(os.sched_getaffinity(0)) if args.hvd else None
-    return join(args.hvd, partial(work, args), threads=1 if is_segy(args.data_path) and not args.oof else cores)
+    threads = 1 if data.is_segy(args.data_path) and not args.oof else cores
+    return join(args.hvd, partial(work, args), threads=threads)
 
 
-def work(args, ring):
+def work(args: Namespace, ring: Ring):
     """Do the job with the ranks of `ring`."""
-    from common.errors import InputError, SharedError
-    from data.sections import find_sections
-    from data.segy import is_segy
-
     try:
         if args.oof:
             return evaluate(args, ring)
         if args.export is not None:
             return export(args)
-        if is_segy(args.data_path):
+        if data.is_segy(args.data_path):
             return predict_survey(args, ring)
         if args.mask or args.slices != "inline":
             raise InputError(f"--mask and --slices are for SEG-Y (.sgy, .segy), and {args.data_path} is none")
-        if paths := find_sections(args.data_path, folder=args.tile is not None):
+        if paths := data.find_sections(args.data_path, folder=args.tile is not None):
             return predict_sections(args, paths)
         return predict(args, ring)
     except InputError as error:
@@ -126,277 +130,169 @@ def work(args, ring):
         raise
 
 
-def check_job(p: Parser, args) -> None:
-    """Exactly one job, and nothing asked for that it does not do."""
-    jobs = [args.validate is not None, args.oof, args.use_folds, args.file_name is not None]
-    if sum(jobs) != 1:
+def check_job(p: Parser, args: Namespace) -> None:
+    """Refuse more than one job, and what the job does not do."""
+    if sum((args.validate is not None, args.oof, args.use_folds, args.file_name is not None)) != 1:
         p.error("give exactly one of --file_name, --use_folds, --oof and --validate")
-    for job, others in NOT_TOGETHER.items():
-        for other in others:
-            if getattr(args, job) and getattr(args, other):
-                p.error(f"--{other} does not go with --{job}")
+    for job, other in ((job, other) for job, others in NOT_TOGETHER.items() for other in others):
+        if getattr(args, job) and getattr(args, other):
+            p.error(f"--{other} does not go with --{job}")
 
 
-def wrote(stem: Path, endings: list[str]) -> str:
-    """Names of the files that lie beside each other, as a shell takes them."""
-    return f"wrote {stem}{{{','.join(endings)}}}"
+def weights_files(args: Namespace) -> list[Path]:
+    """Find the weights files that the flags name."""
+    of_folds = partial(models.fold_files, args.weights_path, args.model, args.pick, allow_missing=args.allow_missing)
+    return [Path(args.file_name)] if args.file_name else of_folds()
 
 
-def weights_files(args) -> list[Path]:
-    from models.ensemble import fold_files
-
-    if args.file_name:
-        return [Path(args.file_name)]
-    return fold_files(args.weights_path, args.model, args.pick, allow_missing=args.allow_missing)
-
-
-def load(args, files: list[Path], **settings):
-    """The ensemble of these weights that the flags ask for; `settings` win over them."""
-    from models.ensemble import fold_of, load_ensemble
-    from models.weights import ENDING
-
-    name = f"{args.model}_{len({*map(fold_of, files)})}_folds_{args.pick}"
-    return load_ensemble(
+def load(args: Namespace, files: list[Path], **settings) -> models.Ensemble:
+    """Load the ensemble of these weights that the flags ask for; `settings` win over them."""
+    name = f"{args.model}_{len({*map(models.fold_of, files)})}_folds_{args.pick}"
+    return models.load_ensemble(
         files,
-        files[0].name.removesuffix(ENDING) if args.file_name else name,
+        files[0].name.removesuffix(models.ENDING) if args.file_name else name,
         threshold=args.threshold,
         min_area=args.min_area,
         pick=args.pick,
         by_score=args.fold_weights == "score",
-        **{"batch_size": args.batch_size, "tta": args.tta, "xla": args.xla} | settings,
+        **how(args) | settings,
     )
 
 
-def check_same(args, ring, recipes: list[dict] = (), **facts) -> None:
-    """InputError unless all ranks have the same flags but for paths, the same weights and `facts`."""
+def how(args: Namespace) -> dict:
+    """Say how a predictor computes."""
+    return {"batch_size": args.batch_size, "tta": args.tta, "xla": args.xla}
+
+
+def check_same(args: Namespace, ring: Ring, recipes=(), **facts) -> None:
+    """Refuse ranks that differ in flags, but for paths, in weights or in `facts`."""
     flags = {f"flag --{name}": value for name, value in vars(args).items() if not name.endswith("_path")}
     ring.check_same(flags | facts | {"weights": [recipe.sha256 for recipe in recipes]})
 
 
-# ---- tiles ---------------------------------------------------------------------------------------------------
+def finish(args: Namespace, stem: Path, endings: list[str]) -> str:
+    """Write down the flags beside files of one stem; returns a line with all their names, as a shell takes them."""
+    write_text(f"{stem}.yaml", config_text(args, SCRIPT))
+    return f"wrote {stem}{{{','.join(endings)}}}"
 
 
-def predict(args, ring) -> Path | None:
-    """Predict the tiles under --data_path; the chief writes a submission, and keeps only what was asked for."""
-    import numpy as np
-
-    from common.files import write_text
-    from data.kaggle.zips import UNPACKED
-    from data.probabilities import writing_probabilities
-    from data.rle import encode_rle
-    from data.submission import reserved, tiles_to_predict, write_submission
-    from data.tiles import read_ahead
-    from models.decision import tile_masks
-    from models.evaluation.report.contents import report_submission
-    from models.predictor import share
-
+def predict(args: Namespace, ring: Ring) -> Path | None:
+    """Predict the tiles under --data_path, the ranks sharing them; the chief writes a submission and says what next."""
     files = weights_files(args)
-    ring.on_chief(lambda: len(tiles_to_predict(args.data_path)))  # which may unpack them
-    tiles = tiles_to_predict(args.data_path)
+    ring.on_chief(lambda: len(data.tiles_to_predict(args.data_path)))  # which may unpack them
+    tiles = data.tiles_to_predict(args.data_path)
     ensemble = load(args, files, ring=ring)
     check_same(args, ring, ensemble.recipes, tiles=list(tiles))
-    predictor = share(ensemble.predictor, ring)
+    batches = models.predict_tiles(ensemble, tiles, ring)
     if not ring.chief:
-        for _ in predictor.each(images for _, images in read_ahead(tiles, args.batch_size)):
-            pass
+        deque(batches, maxlen=0)
         return None
-    masks: dict[str, str] = {}
-    seen: list[tuple] = []  # for the report: images, probabilities and predictions, uint8
-    with reserved(args.submission_path, f"submission_{ensemble.name}") as stem, ExitStack() as stack:
-        endings = [".csv", ".yaml"]
-        keep = None
-        if args.probabilities:
-            endings.append(PROBABILITIES[args.probabilities])
-            keep = stack.enter_context(writing_probabilities(f"{stem}{endings[-1]}", args.probabilities, list(tiles)))
-        with bar("predict", len(tiles)) as shown:
-            batches, fed = tee(read_ahead(tiles, args.batch_size))
-            found = predictor.each(images for _, images in fed)
-            for (ids, images), probabilities in zip(batches, found, strict=True):
-                decided = tile_masks(probabilities, ensemble.threshold, ensemble.min_area)
-                masks |= zip(ids, map(encode_rle, decided), strict=True)
-                if keep:
-                    keep(probabilities)
-                if args.report:
-                    seen.append((images, (probabilities * 255).round().astype(np.uint8), decided.astype(np.uint8)))
-                shown.update(len(ids))
-        write_submission(f"{stem}.csv", masks)
-        write_text(f"{stem}.yaml", config_text(args, SCRIPT))
-        if args.report:
-            endings.append(".html")
-            images, gray, predictions = map(np.concatenate, zip(*seen, strict=True))
-            report_submission(
-                f"{stem}.html", ensemble, list(masks), images, probabilities=gray, predictions=predictions
-            )
-    salt = sum(text != "" for text in masks.values())
-    print(f"{len(masks)} tiles, {salt} of them with salt, {ensemble}")
-    print(wrote(stem, endings))
-    where = UNPACKED if args.data_path.endswith(".zip") else args.data_path
-    print(f"next: python tgs_predict.py --validate={stem}.csv --data_path={where}")
+    with data.reserved(args.submission_path, f"submission_{ensemble.name}") as stem:
+        kinds = {"probabilities": args.probabilities, "report": args.report}
+        masks, further = models.write_predictions(stem, ensemble, list(tiles), batches, **kinds)
+        wrote = finish(args, stem, [".csv", ".yaml", *further])
+    print(f"{len(masks)} tiles, {sum(map(bool, masks.values()))} of them with salt, {ensemble}\n{wrote}")
+    where = data.UNPACKED if str(args.data_path).endswith(".zip") else args.data_path
+    print(f"next: {command_line(SCRIPT, validate=f'{stem}.csv', data_path=where)}")
     return Path(f"{stem}.csv")
 
 
-# ---- sections ------------------------------------------------------------------------------------------------
-
-
-def predict_sections(args, paths: list[Path]) -> list[Path]:
+def predict_sections(args: Namespace, paths: list[Path]) -> list[Path]:
     """Predict seismic sections by overlapping windows; writes of each its mask and a picture with the salt outlined."""
-    from common.errors import InputError
-    from common.files import write_text
-    from data.probabilities import write_section
-    from data.sections import load_section, write_pictures
-    from data.submission import reserved
-    from data.tiles import TILE
-    from models.decision import salt_mask
-    from models.windows import count_windows, predict_section
-
     if args.report:
         raise InputError("--report shows tiles; leave it out: a section gets a picture of its own")
     files = weights_files(args)
     for path in paths:  # all of them, before the first takes its minutes
-        load_section(path)
+        data.load_section(path)
     ensemble = load(args, files)
-    tile, overlap = args.tile or TILE, args.overlap
-    written = []
-    for path in paths:
-        section = load_section(path)
-        for remark in section.remarks:
-            print(f"{path}: {remark}")
-        with reserved(args.submission_path, f"section_{path.stem}_{ensemble.name}") as stem:
-            with bar(path.name, count_windows(section.gray.shape, tile, overlap), "window") as shown:
-                probabilities = predict_section(
-                    section.gray,
-                    ensemble.predictor,
-                    tile=tile,
-                    overlap=overlap,
-                    batch_size=args.batch_size,
-                    progress=shown.update,
-                )
-            probabilities[section.nothing] = 0
-            mask = salt_mask(probabilities, ensemble.threshold, ensemble.min_area)
-            endings = [*write_pictures(stem, section.gray, mask), ".yaml"]
-            write_text(f"{stem}.yaml", config_text(args, SCRIPT))
-            if args.probabilities:
-                endings.append(f"_probabilities.{args.probabilities}")
-                write_section(f"{stem}{endings[-1]}", probabilities)
-        height, width = mask.shape
-        print(f"{path}: {width} x {height} px, {mask.mean():.1%} salt, {ensemble}")
-        print(wrote(stem, endings))
-        written.append(Path(f"{stem}_mask.png"))
-    return written
+    return [predict_section(args, path, ensemble) for path in paths]
 
 
-# ---- surveys -------------------------------------------------------------------------------------------------
+def predict_section(args: Namespace, path: Path, ensemble: models.Ensemble) -> Path:
+    """Predict one section, write what is asked for, and say so."""
+    section = data.load_section(path)
+    for remark in section.remarks:
+        print(f"{path}: {remark}")
+    windows = {"tile": args.tile or data.TILE, "overlap": args.overlap}
+    with data.reserved(args.submission_path, f"section_{path.stem}_{ensemble.name}") as stem:
+        with bar(path.name, models.count_windows(section.gray.shape, **windows), "window") as shown:
+            batches = {"batch_size": args.batch_size, "progress": shown.update}
+            probabilities = models.predict_section(section.gray, ensemble.predictor, **windows, **batches)
+        mask, endings = models.write_section(stem, section, probabilities, ensemble, kind=args.probabilities)
+        wrote = finish(args, stem, endings)
+    print(f"{path}: {mask.shape[1]} x {mask.shape[0]} px, {mask.mean():.1%} salt, {ensemble}\n{wrote}")
+    return Path(f"{stem}_mask.png")
 
 
-def predict_survey(args, ring) -> Path:
+def predict_survey(args: Namespace, ring: Ring) -> Path:
     """Predict a SEG-Y survey line by line, each rank its share; the chief writes its salt as SEG-Y, and a picture."""
-    from common.errors import InputError
-    from data.rle import TILE
-    from data.segy import Survey
-    from models.volumes import predict_lines
-    from models.walk import Walk
-
     if args.report or args.probabilities == "png":
         raise InputError("--report and --probabilities=png show tiles; leave them out: a survey gets its own picture")
     started = time.perf_counter()
-    survey = Survey(args.data_path, inline_byte=args.inline_byte, crossline_byte=args.crossline_byte)
+    survey = data.Survey(args.data_path, inline_byte=args.inline_byte, crossline_byte=args.crossline_byte)
     files = weights_files(args)
-    windows = {"tile": args.tile or TILE, "overlap": args.overlap, "batch_size": args.batch_size}
-    walk = Walk(survey, slices=args.slices, **windows)
+    windows = {"tile": args.tile or data.TILE, "overlap": args.overlap, "batch_size": args.batch_size}
+    walk = models.Walk(survey, slices=args.slices, **windows)
     ensemble = load(args, files, ring=ring, batch_size=walk.batch_size)
     check_same(args, ring, ensemble.recipes, survey=survey.fingerprint)
     shaping = windows | {name: getattr(args, name) for name in ("slices", "fold_weights", "xla")}
     with ExitStack() as stack:
-        unfinished = predict_lines(
-            walk, ensemble, Path(args.submission_path), ring, stack, shaping=shaping, mask=args.mask
-        )
-        written = ring.on_chief(lambda: finish_survey(args, unfinished, ensemble))
-    ring.print(f"{written['text']}, in {time.perf_counter() - started:.1f} s, {ensemble}\n{written['wrote']}")
-    return Path(written["path"])
+        where = (Path(args.submission_path), ring, stack)
+        unfinished = models.predict_lines(walk, ensemble, *where, shaping=shaping, mask=args.mask)
+        return Path(ring.on_chief(lambda: finish_survey(args, unfinished, ensemble, started)))
 
 
-def finish_survey(args, unfinished, ensemble) -> dict[str, str]:
-    """Write what is left to write, and say what was found."""
-    from common.files import write_text
-    from data.submission import reserved
-
-    text = str(unfinished)
-    with reserved(args.submission_path, f"survey_{Path(args.data_path).stem}_{ensemble.name}") as stem:
-        endings = [*unfinished.finish(stem, ensemble, array=args.probabilities == "npy"), ".yaml"]
-        write_text(f"{stem}.yaml", config_text(args, SCRIPT))
-    return {"text": text, "wrote": wrote(stem, endings), "path": f"{stem}_salt.sgy"}
+def finish_survey(args: Namespace, unfinished: models.Unfinished, ensemble: models.Ensemble, started: float) -> str:
+    """Write what is left to write, and say what was found; returns where the probabilities are."""
+    found = str(unfinished)
+    with data.reserved(args.submission_path, f"survey_{Path(args.data_path).stem}_{ensemble.name}") as stem:
+        wrote = finish(args, stem, [*unfinished.finish(stem, ensemble, array=args.probabilities == "npy"), ".yaml"])
+    print(f"{found}, in {time.perf_counter() - started:.1f} s, {ensemble}\n{wrote}")
+    return f"{stem}_salt.sgy"
 
 
-# ---- evaluation, export, validation --------------------------------------------------------------------------
-
-
-def evaluate(args, ring) -> dict:
+def evaluate(args: Namespace, ring: Ring) -> dict:
     """Score every fold's validation tiles with its own weights; the chief prints tables, writes them and pictures."""
-    from models.evaluation.evaluation import Evaluation
-
     files = weights_files(args)
     check_same(args, ring)
-    evaluation = Evaluation(files, args.folds_path, ring=ring, batch_size=args.batch_size, tta=args.tta, xla=args.xla)
+    evaluation = models.Evaluation(files, args.folds_path, ring=ring, **how(args))
     return ring.on_chief(lambda: write_evaluation(args, evaluation))
 
 
-def write_evaluation(args, evaluation) -> dict:
-    """Write an evaluation's tables and pictures, print the tables; returns its summary."""
-    from common.files import write_text
-    from data.probabilities import writing_probabilities
-    from models.evaluation.report.contents import report_evaluation
-
+def write_evaluation(args: Namespace, evaluation: models.Evaluation) -> dict:
+    """Write what is asked for, print the tables and what comes next; returns the scores."""
     stem = Path(args.weights_path) / args.model / f"oof_{args.pick}"
     facts = {"model": args.model, "pick": args.pick, "tta": args.tta}
     endings = [*evaluation.write(stem, facts), ".yaml"]
-    write_text(f"{stem}.yaml", config_text(args, SCRIPT))
-    if args.probabilities:
-        endings.append(PROBABILITIES[args.probabilities])
-        with writing_probabilities(
-            f"{stem}{endings[-1]}", args.probabilities, evaluation.result.ids, replace=True
-        ) as keep:
-            keep(evaluation.result.probabilities)
-    if args.report:
-        endings.append(".html")
-        shown = {"_training.png": "Training of each fold", ".png": "Score against threshold, minimum area and coverage"}
-        figures = {caption: f"{stem}{ending}" for ending, caption in shown.items() if ending in endings}
-        report_evaluation(f"{stem}.html", evaluation, facts, figures)
-    print(evaluation.text)
-    print(wrote(stem, endings))
-    also = " --allow_missing=True" * args.allow_missing
-    also += "" if args.weights_path == "weights" else f" --weights_path={args.weights_path}"
-    print(f"next: python tgs_predict.py --use_folds=True --model={args.model} --pick={args.pick}{also}")
+    endings += models.write_further(stem, evaluation, facts, probabilities=args.probabilities, report=args.report)
+    print(evaluation.text, finish(args, stem, endings), sep="\n")
+    weights = None if str(args.weights_path) == "weights" else args.weights_path
+    also = {"allow_missing": args.allow_missing or None, "weights_path": weights}
+    print(f"next: {command_line(SCRIPT, use_folds=True, model=args.model, pick=args.pick, **also)}")
     return facts | evaluation.summary
 
 
-def export(args) -> Path:
+def export(args: Namespace) -> Path:
     """Write the ensemble for other programs: uint8 tiles (B, 101, 101) in, probabilities out."""
-    from common.errors import InputError
-    from models.export import export as write
-
     path = args.export
     if os.path.lexists(path):  # said now, not after the weights are loaded
         raise InputError(f"{path} exists; name a new path, or remove it")
     ensemble = load(args, weights_files(args))
-    write(path, ensemble.predictor, ensemble.note)
+    models.export_predictor(path, ensemble.predictor, ensemble.note)
     print(f"wrote {path}: tiles uint8 (B, 101, 101) in, probabilities float32 (B, 101, 101) out, {ensemble}")
-    run_it = {
-        True: f"onnxruntime.InferenceSession('{path}').run(['probabilities'], {{'tiles': tiles}})",
-        False: f"salt = tf.saved_model.load('{path}'); salt.serve(tiles)",
-    }[path.lower().endswith(".onnx")]
-    print(f"next, in Python: {run_it}")
+    if path.lower().endswith(".onnx"):
+        print(f"next, in Python: onnxruntime.InferenceSession({path!r}).run(['probabilities'], {{'tiles': tiles}})")
+    else:
+        print(f"next, in Python: salt = tf.saved_model.load({path!r}); salt.serve(tiles)")
     return Path(path)
 
 
-def validate(args) -> tuple[int, int]:
+def validate(args: Namespace) -> tuple[int, int]:
     """Check a submission; returns its rows and how many of them have salt."""
-    from data.submission import check_submission, expected_ids
-
-    rows, salt = check_submission(args.validate, expected_ids(args.data_path))
+    rows, salt = data.check_submission(args.validate, data.expected_ids(args.data_path))
     print(f"{args.validate} is valid: {rows} rows, {salt} of them with salt")
-    print(
-        f"next: kaggle competitions submit -c tgs-salt-identification-challenge -f {args.validate} -m 'which weights'"
-    )
+    file = shlex.quote(str(args.validate))
+    print(f"next: kaggle competitions submit -c tgs-salt-identification-challenge -f {file} -m 'which weights'")
     return rows, salt
 
 

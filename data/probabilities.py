@@ -13,6 +13,7 @@ from common.files import replacing
 from data.png import encode_png
 from data.tiles import TILE
 
+ENDINGS = {"npy": "_probabilities.npy", "png": "_probabilities"}  # by kind: a file, a folder
 Write = Callable[[np.ndarray], None]
 
 
@@ -27,7 +28,7 @@ def writing_probabilities(path: str | Path, kind: str, ids: Sequence[str], *, re
         InputError: `path` exists (unless it is to be replaced), or cannot be written.
     """
     path, shape, done = Path(path), (len(ids), TILE, TILE), 0
-    with _writing_array(path, shape, replace) if kind == "npy" else _writing_folder(path, ids, replace) as write:
+    with writing_array(path, shape, replace) if kind == "npy" else _writing_folder(path, ids, replace) as write:
 
         def count_and_write(probabilities: np.ndarray) -> None:
             nonlocal done
@@ -49,7 +50,7 @@ def write_section(path: str | Path, probabilities: np.ndarray) -> None:
     """
     path = Path(path)
     if path.suffix == ".npy":
-        with _writing_array(path, probabilities.shape) as write:
+        with writing_array(path, probabilities.shape) as write:
             write(probabilities)
     elif path.suffix == ".png":
         with _replacing_nothing(path) as temporary:
@@ -79,7 +80,7 @@ def _replacing_nothing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing_array(path: Path, shape: tuple[int, ...], replace: bool = False) -> Iterator[Write]:
+def writing_array(path: Path, shape: tuple[int, ...], replace: bool = False) -> Iterator[Write]:
     """An .npy written front to back: had it been mapped to memory, a full disk would end the process by a signal."""
     opened = replacing(path) if replace else _replacing_nothing(path)
     with opened as temporary, open(temporary, "wb") as file:

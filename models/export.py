@@ -26,7 +26,7 @@ ONNX_BYTES = 2_000_000_000  # of kernels: protocol buffers, and so an ONNX file,
 NOTE = "note.json"  # in a SavedModel folder
 
 
-def export(path: str | Path, predictor: Predictor, note: dict) -> None:
+def export_predictor(path: str | Path, predictor: Predictor, note: dict) -> None:
     """Write `predictor` to a new `path`: ONNX where that ends in .onnx, a SavedModel folder otherwise.
 
     Args:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -11,6 +12,8 @@ import tensorflow as tf
 from data.tiles import TILE
 from models.geometry import Geometry
 from models.unet import logits_only
+
+T = TypeVar("T")
 
 
 class Predictor:
@@ -35,28 +38,30 @@ class Predictor:
     def __call__(self, images: np.ndarray, progress: Callable[[int], object] = lambda count: None) -> np.ndarray:
         """Predict tiles uint8 (N, 101, 101): float32 (N, 101, 101), 0..1; `progress` is told each count."""
         result = np.empty((len(images), TILE, TILE), np.float32)
-        starts = range(0, len(images), self.batch_size)
-        batches = (images[start : start + self.batch_size] for start in starts)
-        for start, probabilities in zip(starts, self.each(batches), strict=True):
+        batches = ((start, images[start : start + self.batch_size]) for start in range(0, len(images), self.batch_size))
+        for start, _, probabilities in self.each(batches):
             result[start : start + len(probabilities)] = probabilities
             progress(len(probabilities))
         return result
 
-    def each(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Probabilities of one batch after another, each of 1 to `batch_size` tiles.
+    def each(self, batches: Iterable[tuple[T, np.ndarray]]) -> Iterator[tuple[T, np.ndarray, np.ndarray]]:
+        """Predict one batch after another, each of 1 to `batch_size` tiles: name and images in, and probabilities, out.
 
         A GPU is given a batch before the one ahead of it is fetched: it works while the caller does.
         """
         running = deque()
-        for images in batches:
+        for name, images in batches:
             # A short last batch is filled up: another shape would be compiled anew.
             filled = np.resize(images, (self.batch_size, TILE, TILE))
-            running.append((self._run(tf.constant(filled)), len(images)))
+            running.append((name, images, self._run(tf.constant(filled))))
             if len(running) > 1:
-                done, count = running.popleft()
-                yield done.numpy()[:count]
-        for done, count in running:
-            yield done.numpy()[:count]
+                yield self._done(*running.popleft())
+        for batch in running:
+            yield self._done(*batch)
+
+    @staticmethod
+    def _done(name: T, images: np.ndarray, probabilities: tf.Tensor) -> tuple[T, np.ndarray, np.ndarray]:
+        return name, images, probabilities.numpy()[: len(images)]
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """Compute a batch, in the graph: uint8 (B, 101, 101) -> float32 (B, 101, 101)."""
@@ -78,16 +83,16 @@ class SharedPredictor(Predictor):
         self.predictor, self.ring = predictor, ring
         self.batch_size, self.tta = predictor.batch_size, predictor.tta
 
-    def each(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Probabilities of one batch after another: of as many as there are ranks each takes one."""
+    def each(self, batches: Iterable[tuple[T, np.ndarray]]) -> Iterator[tuple[T, np.ndarray, np.ndarray]]:
+        """Predict one batch after another: of as many as there are ranks each takes one."""
         batches = iter(batches)
         while group := list(islice(batches, self.ring.size)):
             found = np.zeros((self.ring.size, self.batch_size, TILE, TILE))
-            for own in group[self.ring.rank : self.ring.rank + 1]:
+            for _, own in group[self.ring.rank : self.ring.rank + 1]:
                 found[self.ring.rank, : len(own)] = self.predictor(own)
             found = self.ring.sum(found, "probabilities").astype(np.float32)  # zeros but for one rank's: exact
-            for images, probabilities in zip(group, found, strict=False):
-                yield probabilities[: len(images)]
+            for (name, images), probabilities in zip(group, found, strict=False):
+                yield name, images, probabilities[: len(images)]
 
 
 def share(predictor: Predictor, ring) -> Predictor:

@@ -28,7 +28,7 @@ from common.locks import held
 from common.progress import bar
 from common.ring.base import Ring
 from data.png import encode_png
-from data.probabilities import _writing_array as writing_array
+from data.probabilities import writing_array
 from data.sections import outline
 from data.segy import FLOAT, INT8, Line, Survey, put
 from models.ensemble import Ensemble

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tgs_predict
 from models import export as module
 from models import make_model
-from models.export import export
+from models.export import export_predictor
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.weights import save_weights
@@ -65,8 +65,8 @@ def exported(tmp_path_factory) -> Callable[[str], tuple[Path, np.ndarray]]:
     @cache
     def make(name: str) -> tuple[Path, np.ndarray]:
         path, predictor = tmp_path_factory.mktemp(name), PREDICTORS[name]()
-        export(path / "salt.onnx", predictor, NOTE)
-        export(path / "salt", predictor, NOTE)
+        export_predictor(path / "salt.onnx", predictor, NOTE)
+        export_predictor(path / "salt", predictor, NOTE)
         return path, predictor(IMAGES)
 
     return make
@@ -146,8 +146,10 @@ def test_what_exists_is_kept(tmp_path, predictor, name):
     (tmp_path / "salt").mkdir()
     (tmp_path / "away").symlink_to("nowhere")
     for path in (tmp_path / name, tmp_path / "away", tmp_path):
-        refused(lambda path=path: export(path, predictor, NOTE), f"{path} exists; name a new path, or remove it")
-    refused(lambda: export(tmp_path / "salt.onnx/b" / name, predictor, NOTE), "cannot create the folder")
+        refused(
+            lambda path=path: export_predictor(path, predictor, NOTE), f"{path} exists; name a new path, or remove it"
+        )
+    refused(lambda: export_predictor(tmp_path / "salt.onnx/b" / name, predictor, NOTE), "cannot create the folder")
     assert names(tmp_path) == {"salt.onnx", "salt", "away"}
     assert (tmp_path / "salt.onnx").read_text() == "mine"
 
@@ -160,7 +162,7 @@ def test_a_file_that_comes_meanwhile_is_kept(tmp_path, predictor, monkeypatch, n
 
     monkeypatch.setattr(module, "_write_onnx", write)
     monkeypatch.setattr(module, "_write_saved_model", write)
-    refused(lambda: export(tmp_path / name, predictor, NOTE), f"{name} exists; name a new path")
+    refused(lambda: export_predictor(tmp_path / name, predictor, NOTE), f"{name} exists; name a new path")
     assert (tmp_path / name).read_text() == "theirs"
     assert names(tmp_path) == {name}
 
@@ -168,7 +170,7 @@ def test_a_file_that_comes_meanwhile_is_kept(tmp_path, predictor, monkeypatch, n
 def test_what_the_disk_does_not_take_leaves_nothing(tmp_path, predictor):
     path = tmp_path / "new/salt"
     with files_up_to(100_000):
-        said = refused(lambda: export(path, predictor, NOTE), f"cannot write {path}: ")
+        said = refused(lambda: export_predictor(path, predictor, NOTE), f"cannot write {path}: ")
     assert "File too large" in said
     assert names(tmp_path / "new") == set()
 
@@ -183,13 +185,15 @@ def test_an_interruption_leaves_nothing(tmp_path, predictor, monkeypatch):
 
     monkeypatch.setattr(tf.saved_model, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export(tmp_path / "salt", predictor, NOTE)
+        export_predictor(tmp_path / "salt", predictor, NOTE)
     assert names(tmp_path) == set()
 
 
 def test_more_than_onnx_can_hold_is_refused(tmp_path, predictor, monkeypatch):
     monkeypatch.setattr(module, "ONNX_BYTES", 1_000_000)
-    said = refused(lambda: export(tmp_path / "a.onnx", predictor, NOTE), "an ONNX file holds 2; export fewer folds")
+    said = refused(
+        lambda: export_predictor(tmp_path / "a.onnx", predictor, NOTE), "an ONNX file holds 2; export fewer folds"
+    )
     assert said.startswith("1 model(s) are 0.0 GB")
     assert names(tmp_path) == set()
 

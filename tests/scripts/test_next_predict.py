@@ -43,9 +43,10 @@ def paste(printed: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("tiles", ["tgs", "test.zip"])
+@pytest.mark.parametrize("tiles", ["tgs", "tgs/test/images", "zips"])
 def test_a_submission_is_checked_next(odd, tiles):
-    shutil.make_archive(str(odd / ODD / "test"), "zip", odd / ODD / "tgs/test")
+    (odd / ODD / "zips").mkdir()
+    shutil.make_archive(str(odd / ODD / "zips/test"), "zip", odd / ODD / "tgs/test")
     places = (f"--weights_path={ODD}/weights", f"--submission_path={ODD}/out", f"--data_path={ODD}/{tiles}")
     printed = said(odd, "--use_folds=True", "--model=tiny", *places)
     assert "is valid: 12 rows" in paste(printed, odd)

@@ -111,7 +111,9 @@ def test_a_batch_is_begun_before_the_one_ahead_of_it_is_fetched(trained):
     images = read_images(list_pngs(trained / "tgs/test/images").values())
     expected = Predictor([(model, Geometry(32))], batch_size=5)(images)
     predictor, start = Predictor([(model, Noting(32))], batch_size=5), 0
-    for number, probabilities in enumerate(predictor.each([images[:5], images[5:10], images[10:]]), start=1):
+    batches = enumerate([images[:5], images[5:10], images[10:]], start=1)
+    for number, batch, probabilities in predictor.each(batches):
+        assert len(batch) == len(probabilities)
         assert begun == [5] * min(3, number + 1)
         assert np.allclose(probabilities, expected[start : start + len(probabilities)], atol=1e-6)
         start += len(probabilities)

@@ -33,7 +33,7 @@ def report_evaluation(
             facts=about | _origin(facts),
             ids=result.ids,
             images=evaluation.images,
-            probabilities=_gray(result.probabilities),
+            probabilities=gray(result.probabilities),
             predictions=tile_masks(result.probabilities, 0.5, 0).astype(np.uint8),
             folds=result.folds,
             truth=result.truth,
@@ -77,7 +77,7 @@ def report_submission(
     )
 
 
-def _gray(probabilities: np.ndarray) -> np.ndarray:
+def gray(probabilities: np.ndarray) -> np.ndarray:
     """Convert probabilities 0..1 to uint8, 255 = certainly salt, without a copy of all of them in float."""
     gray = np.empty(probabilities.shape, np.uint8)
     for tile, out in zip(probabilities, gray, strict=True):
