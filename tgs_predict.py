@@ -192,7 +192,7 @@ def predict(args: Namespace, ring: Ring) -> Path | None:
         masks, further = models.write_predictions(stem, ensemble, list(tiles), batches, **kinds)
         wrote = finish(args, stem, [".csv", ".yaml", *further])
     print(f"{len(masks)} tiles, {sum(map(bool, masks.values()))} of them with salt, {ensemble}\n{wrote}")
-    where = data.UNPACKED if str(args.data_path).endswith(".zip") else args.data_path
+    where = args.data_path if next(iter(tiles.values())).is_relative_to(args.data_path) else data.UNPACKED
     print(f"next: {command_line(SCRIPT, validate=f'{stem}.csv', data_path=where)}")
     return Path(f"{stem}.csv")
 

@@ -104,6 +104,8 @@ def find_sections(data_path: str | Path, *, folder: bool) -> list[Path]:
     root = Path(data_path)
     refuse_broken_link(root)
     if root.is_file():
+        if root.suffix.lower() == ".zip":  # of tiles
+            return []
         alone = folder or root.suffix.lower() != ".png" or read_png(root)[0].shape != (TILE, TILE)
         return [root] if alone else []
     if not folder:

@@ -43,7 +43,7 @@ def paste(printed: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("tiles", ["tgs", "tgs/test/images", "zips"])
+@pytest.mark.parametrize("tiles", ["tgs", "tgs/test/images", "zips", "zips/test.zip"])
 def test_a_submission_is_checked_next(odd, tiles):
     (odd / ODD / "zips").mkdir()
     shutil.make_archive(str(odd / ODD / "zips/test"), "zip", odd / ODD / "tgs/test")
