@@ -6,7 +6,7 @@ from math import ceil
 import keras
 from keras import KerasTensor, layers
 
-from models.blocks import BatchNormalization, batch_norm
+from models.blocks import BatchNormalization, DepthwiseConv2D, batch_norm
 from models.encoders.resnet import Features
 
 # Of each stage: kernel, stride, expansion of the channels within a block, channels, blocks.
@@ -49,9 +49,7 @@ def _inverted_residual(
         if conv == "conv_dw":
             # By its outputs: Keras counts all channels as the inputs of each, and would start it far too small.
             start = keras.initializers.VarianceScaling(2.0, "fan_out")
-            layer = layers.DepthwiseConv2D(
-                kernel, stride, "same", use_bias=False, depthwise_initializer=start, name=f"{name}.{conv}"
-            )
+            layer = DepthwiseConv2D(kernel, stride, depthwise_initializer=start, name=f"{name}.{conv}")
         else:
             width = filters if last else expansion * x.shape[-1]
             layer = layers.Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}.{conv}")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models import blocks
-from models.blocks import BatchNormalization, UpConv2D
+from models.blocks import BatchNormalization, DepthwiseConv2D, UpConv2D
 
 
 def drawn(*shape: int, dtype: str = "float32") -> tf.Tensor:
@@ -67,3 +67,33 @@ def test_normalisation_is_that_of_keras(dtype):
     assert ours.moving_mean.numpy() == pytest.approx(theirs.moving_mean.numpy(), rel=1e-5)
     grown = (theirs.moving_variance.numpy() - 0.9 * np.array([1, 2, 3])) * count / (count - 1)
     assert ours.moving_variance.numpy() == pytest.approx(0.9 * np.array([1, 2, 3]) + grown, rel=1e-4)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_convolution_is_that_of_keras(kernel, stride, xla):
+    for height, width in ((1, 1), (2, 3), (4, 4), (7, 8), (16, 5)):
+        x = drawn(2, height, width, 6)
+        ours = DepthwiseConv2D(kernel, stride)
+        theirs = keras.layers.DepthwiseConv2D(kernel, stride, "same", use_bias=False)
+        results = []
+        for layer in (ours, theirs):
+            layer.build(x.shape)
+            layer.set_weights([drawn(kernel, kernel, 6, 1).numpy()])
+            run = tf.function(lambda inputs, layer=layer: layer(inputs[0]), jit_compile=xla)
+            results.append(differentiate(run, [x], layer.weights))
+        for a, b in zip(*results, strict=True):
+            assert a.shape == b.shape
+            assert a == pytest.approx(b, rel=1e-4, abs=1e-4)
+
+
+def test_depthwise_convolution_of_bfloat16_is_computed_in_float32():
+    x = drawn(2, 8, 8, 4, dtype="bfloat16")
+    layer = DepthwiseConv2D(5, 2, dtype=keras.DTypePolicy("mixed_bfloat16"))
+    layer.build(x.shape)
+    mixed = differentiate(lambda inputs: layer(inputs[0]), [x], layer.weights)
+    exact = differentiate(lambda inputs: layer(inputs[0]), [tf.cast(x, tf.float32)], layer.weights)
+    assert layer(x).dtype == tf.bfloat16
+    assert mixed[0] == pytest.approx(exact[0], rel=2**-8)  # rounded once
+    assert mixed[2] == pytest.approx(exact[2], rel=0.02, abs=0.1)  # by the rounded gradient of what comes out
