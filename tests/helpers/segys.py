@@ -1,5 +1,6 @@
 """SEG-Y files to read: as they should be, and odd ones."""
 
+import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -49,3 +50,49 @@ def patch(path: Path, at: int, content: bytes) -> Path:
         file.seek(at)
         file.write(content)
     return path
+
+
+def gathers(path: Path) -> Path:
+    """Two offsets at each place of a volume."""
+    headers = [h | {37: offset} for h in grid((1, 2, 3)) for offset in (100, 200)]
+    return write_segy(path, headers, amplitudes(30))
+
+
+BAD_SURVEYS = {  # what makes it, what is said of it
+    "an empty file": (lambda p: p.write_bytes(b""), "is no SEG-Y: it has 0 bytes"),
+    "a short text": (lambda p: p.write_text("id,rle_mask\n"), "is no SEG-Y: it has 12 bytes"),
+    "a long text": (lambda p: p.write_text("trace 1 2 3\n" * 2000), "is no SEG-Y: bytes 3225 and 3226"),
+    "zeros": (lambda p: p.write_bytes(bytes(9000)), "is no SEG-Y: bytes 3225 and 3226, the sample format, are 0"),
+    "headers alone": (lambda p: os.truncate(volume(p), 3600), "has no traces: 3600 bytes"),
+    "truncated": (lambda p: os.truncate(volume(p), 9999), "is truncated, or its headers say another length"),
+    "cut in its first trace": (lambda p: os.truncate(volume(p), 3700), "has no traces"),
+    "other samples than told": (
+        lambda p: patch(volume(p), 3220, b"\0\x29"),
+        "is truncated, or its headers say another",
+    ),
+    "no samples told": (lambda p: patch(volume(p), 3220, b"\0\0"), "has no samples"),
+    "two text headers too many": (
+        lambda p: patch(volume(p, format=6), 3504, b"\0\2"),
+        "its headers say another length",
+    ),
+    "fixed point with gain": (lambda p: patch(volume(p), 3224, b"\0\4"), "has samples of the format 4"),
+    "24 bits": (lambda p: patch(volume(p), 3224, b"\0\7"), "has samples of the format 7"),
+    "an unknown format": (lambda p: patch(volume(p), 3224, b"\0\x63"), "the sample format, are 99"),
+    "gathers": (gathers, "is pre-stack: gathers"),
+    "gathers of a line": (
+        lambda p: write_segy(p, [{21: k // 3, 37: k % 3} for k in range(30)], amplitudes(30)),
+        "is pre-stack: gathers",
+    ),
+    "shots": (
+        lambda p: write_segy(p, [{9: k // 10, 13: k % 10} for k in range(30)], amplitudes(30)),
+        "is pre-stack: gathers",
+    ),
+    "places taken twice": (
+        lambda p: write_segy(p, [*grid((1, 2, 3)), *grid((1, 2, 3))], amplitudes(30)),
+        "has several traces of",
+    ),
+    "numbers elsewhere": (
+        lambda p: write_segy(p, [{17: h[189], 21: h[193]} for h in grid()], amplitudes(30)),
+        "what looks like inlines at byte 17 and crosslines at 21: --inline_byte=17 --crossline_byte=21",
+    ),
+}

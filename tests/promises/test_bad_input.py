@@ -16,6 +16,7 @@ from tests.promises.corpus.damage import Damage, both, change, link_at, make_pro
 from tests.promises.corpus.flags import FLAGS
 from tests.promises.corpus.folds import FOLDS
 from tests.promises.corpus.states import ENCODERS, STATES
+from tests.promises.corpus.surveys import SURVEYS
 from tests.promises.corpus.tables import CSVS, SUBMISSION
 from tests.promises.corpus.tiles import GRAY, IMAGE, IMAGES, MASK, MASKS, SALT, rgb
 from tests.promises.corpus.weights import RECIPES, WEIGHTS
@@ -32,6 +33,7 @@ KINDS = {
     "state": STATES,
     "encoder": ENCODERS,
     "flag": FLAGS,
+    "survey": SURVEYS,
 }
 CORPUS = {f"{kind}: {name}": case for kind, cases in KINDS.items() for name, case in cases.items()}
 
