@@ -40,10 +40,7 @@ def is_segy(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Line:
-    """Traces that make a section: their numbers in the file, and the column of each, with gaps where none is.
-
-    `first`: the place of column 0 among all of the survey.
-    """
+    """Traces that make a section: their numbers in the file, and their columns, from `first` among the survey's on."""
 
     name: str
     traces: np.ndarray
