@@ -19,7 +19,7 @@ def load_tensorflow(*, verbose: bool = False) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0" if verbose else "3"
     first = "keras" not in sys.modules  # in a notebook or a test it may be there already
     held = nullcontext() if verbose else _stderr_held()
-    with _uncollected() if first else nullcontext(), _missing(*UNUSED), _keras_of_ours(), held:
+    with uncollected() if first else nullcontext(), missing(*UNUSED), _keras_of_ours(), held:
         import tensorflow as tf  # and Keras with it
 
         tf.config.list_physical_devices()
@@ -41,7 +41,7 @@ def _keras_of_ours() -> Iterator[None]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Keep the garbage collector from searching again and again through what is made meanwhile: a million objects.
 
     They are not frozen for good: with gc.freeze() an interrupted training crashed as its interpreter ended.
@@ -54,7 +54,7 @@ def _uncollected() -> Iterator[None]:
 
 
 @contextmanager
-def _missing(*names: str) -> Iterator[None]:
+def missing(*names: str) -> Iterator[None]:
     """Let an import meanwhile fail as it does where these modules are not installed, but for those already imported."""
     names = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(names))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from common.backend import _missing, _uncollected
+from common.backend import missing, uncollected
 from common.command import run
 from common.errors import InputError
 from common.flags import Parser, auto_or, flag, number
@@ -116,7 +116,7 @@ def test_exit_codes(body, code, said):
 
 def test_loading_goes_on_without_the_garbage_collector_and_leaves_it_on():
     before = gc.get_freeze_count()
-    with _uncollected():
+    with uncollected():
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
@@ -139,7 +139,7 @@ print([name for name in UNUSED if sys.modules[name]])
 def test_only_what_is_not_there_yet_is_missing_meanwhile(tmp_path, monkeypatch):
     (tmp_path / "late_module.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    with _missing("late_module", "argparse"):
+    with missing("late_module", "argparse"):
         assert importlib.import_module("argparse") is argparse
         with pytest.raises(ImportError):
             importlib.import_module("late_module")
