@@ -20,7 +20,7 @@ import tgs_train
 from common.errors import InputError
 from models import MODELS, make_model
 from models.pretrained import sources
-from models.pretrained.load import load_encoder
+from models.pretrained.load import NORM, load_encoder
 from models.pretrained.sources import IMAGENET, find_weights
 from tests.helpers.commands import ROOT, error_line, refused, run_here
 from tests.models.pretrained.timm_features import recipe
@@ -275,11 +275,17 @@ def test_imagenet_of_an_encoder_that_has_none():
 
 
 def test_the_recipe_says_which_file_it_was(workspace):
-    save_file(timm_resnet18(), workspace / "mine.bin")
-    flags = ("--data_path=folds/fold_0", "--model=resnet18", "--target_size=32", "--batch_size=32", "--epochs=1")
+    tensors = {}
+    for layer in make_model("tiny", 32).layers:
+        if layer.name.startswith("encoder.") and layer.weights:
+            values = [value.T if value.ndim == 1 else value.transpose(3, 2, 0, 1) for value in layer.get_weights()]
+            names = (f"{layer.name.removeprefix('encoder.')}.{part}" for part in NORM)
+            tensors |= zip(names, map(np.ascontiguousarray, values), strict=False)
+    save_file(tensors, workspace / "mine.bin")
+    flags = ("--data_path=folds/fold_0", "--model=tiny", "--target_size=32", "--batch_size=32", "--epochs=1")
     done = run_here(tgs_train.main, *flags, "--encoder_weights=mine.bin", cwd=workspace)
     assert done.returncode == 0, done.stderr
-    recipe = json.loads((workspace / "weights/resnet18/fold_0_last.json").read_text())
+    recipe = json.loads((workspace / "weights/tiny/fold_0_last.json").read_text())
     assert recipe["pretrained"] == {
         "file": "mine.bin",
         "sha256": hashlib.sha256((workspace / "mine.bin").read_bytes()).hexdigest(),
