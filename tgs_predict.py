@@ -267,7 +267,8 @@ def write_evaluation(args: Namespace, evaluation: models.Evaluation) -> dict:
     endings += models.write_further(stem, evaluation, facts, probabilities=args.probabilities, report=args.report)
     print(evaluation.text, finish(args, stem, endings), sep="\n")
     weights = None if str(args.weights_path) == "weights" else args.weights_path
-    also = {"allow_missing": args.allow_missing or None, "weights_path": weights}
+    tiles = data.find_test_tiles(data.list_folds(args.folds_path)[0])
+    also = {"allow_missing": args.allow_missing or None, "weights_path": weights, "data_path": tiles}
     print(f"next: {command_line(SCRIPT, use_folds=True, model=args.model, pick=args.pick, **also)}")
     return facts | evaluation.summary
 

@@ -261,21 +261,13 @@ def next_command(args: Namespace, path: Path, recipe: models.Recipe) -> str:
     missing = [k for k in range(recipe.folds) if not (folder / f"fold_{k}_{kept}.weights.h5").is_file()]
     if missing:
         file = folder / f"{recipe.fold}_best.weights.h5"
-        line = command_line("tgs_predict.py", file_name=file, data_path=tiles_to_predict(path))
+        line = command_line("tgs_predict.py", file_name=file, data_path=data.find_test_tiles(path))
         others = f"--data_path={shlex.quote(str(path.parent))}"
         return f"next: {line}\nor train the {len(missing)} other folds: this command with {others}"
     places = {"weights_path": args.weights_path, "folds_path": path.parent}
     elsewhere = {name: place for name, place in places.items() if str(place) != name.removesuffix("_path")}
     pick = "cycles" if args.cycles > 1 else None
     return f"next: {command_line('tgs_predict.py', oof=True, model=args.model, pick=pick, **elsewhere)}"
-
-
-def tiles_to_predict(path: Path) -> Path | None:
-    """Find tiles for a first prediction: the test tiles beside those of a fold; None where they are in data/tgs."""
-    for folder in (data.raw_folder(path), Path("data/tgs")):
-        if folder and ((folder / "test/images").is_dir() or (folder / "test.zip").is_file()):
-            return None if folder.resolve() == Path("data/tgs").resolve() else folder
-    return path / "val/images"
 
 
 if __name__ == "__main__":

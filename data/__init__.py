@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = public_names(
     "data",
     {
         "data.tiles": "TILE TileSet read_tiles read_image read_mask",
-        "data.folds.fold": "Fold list_folds raw_folder read_fold",
+        "data.folds.fold": "Fold find_test_tiles list_folds read_fold",
         "data.folds.split": "STRATIFICATIONS TGSDatasetPreprocessor coverage_class",
         "data.folds.figures": "draw_folds draw_samples evenness",
         "data.folds.mosaic": "mosaic_groups",

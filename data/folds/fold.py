@@ -10,6 +10,7 @@ from common.digests import digest
 from common.errors import InputError, refuse_broken_link
 from common.files import named
 from data.folds.tree import FOLD_COLUMNS, FOLDERS, SPLITS
+from data.kaggle.zips import UNPACKED
 from data.tables import read_csv
 from data.tiles import TileSet, read_tiles
 
@@ -44,7 +45,7 @@ def list_folds(data_path: str | Path) -> list[Path]:
     return sorted(folds, key=lambda path: int(path.name[5:]))
 
 
-def raw_folder(path: str | Path) -> Path | None:
+def _raw_folder(path: str | Path) -> Path | None:
     """Find the folder that tgs_preprocess.py made the links of a fold from; None where the fold holds copies."""
     images = (Path(path) / "train" / "images").resolve()
     link = next((file for file in images.glob("*.png") if file.is_symlink()), None)
@@ -54,6 +55,14 @@ def raw_folder(path: str | Path) -> Path | None:
     folder = tiles.parents[1] if tiles.parent.name == "train" else tiles.parent
     near = os.path.relpath(folder)
     return folder if near.startswith("..") else Path(near)
+
+
+def find_test_tiles(path: str | Path) -> Path | None:
+    """Find tiles for a first prediction: the test tiles beside those of a fold; None where they are in data/tgs."""
+    for folder in (_raw_folder(path), UNPACKED):
+        if folder and ((folder / "test/images").is_dir() or (folder / "test.zip").is_file()):
+            return None if folder.resolve() == UNPACKED.resolve() else folder
+    return Path(path) / "val/images"
 
 
 def read_fold(path: str | Path) -> Fold:

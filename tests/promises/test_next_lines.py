@@ -12,10 +12,12 @@ from tests.helpers.commands import ROOT, run_script
 
 SHORT = "--model=tiny --target_size=32 --batch_size=8 --epochs=1"
 PLACES = {
+    "with blanks, quotes and signs": {"data": "my d'a$HOME", "folds": "f & (2); #1", "weights": 'w*"x"'},
+    "elsewhere": {"data": "../up/tgs", "folds": "../up/folds_sample", "weights": "../up/weights"},
+}
+USUAL = {
     "usual": {"data": "data/tgs", "folds": "folds", "weights": "weights"},
     "with blanks": {"data": "My data", "folds": "my folds", "weights": "of mine/weights 1"},
-    "quotes and signs": {"data": "d'a$HOME", "folds": "f & (2); #1", "weights": 'w*"x"'},
-    "elsewhere": {"data": "../up/tgs", "folds": "../up/folds_sample", "weights": "../up/weights"},
 }
 
 
@@ -35,7 +37,13 @@ def paste(line: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize(
+    "places",
+    [
+        *(pytest.param(where, id=name) for name, where in PLACES.items()),
+        *(pytest.param(where, id=name, marks=pytest.mark.slow) for name, where in USUAL.items()),
+    ],
+)
 def test_each_command_names_the_next_until_the_submission_is_valid(tmp_path, monkeypatch, places):
     """From sample data to a checked submission, typing nothing but what is printed, and how short the training is."""
     cwd = tmp_path / "here"
@@ -60,6 +68,7 @@ def test_each_command_names_the_next_until_the_submission_is_valid(tmp_path, mon
     assert (cwd / words[words.index("-f") + 1]).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", ["folds", "my folds"])
 def test_all_folds_in_turn_and_cycles(tmp_path, sample, folds):
     (tmp_path / "t g s").symlink_to(sample)
@@ -75,7 +84,7 @@ def test_all_folds_in_turn_and_cycles(tmp_path, sample, folds):
     assert " is valid: 12 rows" in paste(next_line(paste(predict, tmp_path)), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["survey.sgy", "my survey (1).sgy"])
+@pytest.mark.parametrize("name", [pytest.param("survey.sgy", marks=pytest.mark.slow), "my survey (1).sgy"])
 def test_a_sample_survey_is_predicted_by_the_line_that_it_names(trained, tmp_path, monkeypatch, name):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / "weights").symlink_to(trained / "weights")
