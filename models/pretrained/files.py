@@ -1,6 +1,5 @@
 """Files of weights as people have them: told by their content, whatever their name, and read as numbers only."""
 
-import hashlib
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -9,7 +8,8 @@ import numpy as np
 from ml_dtypes import bfloat16
 from safetensors import SafetensorError, deserialize
 
-from common.errors import InputError
+from common.digests import digest
+from common.errors import InputError, refusals
 from data.tiles import check_is_file
 from models.pretrained.torch_files import parse_torch
 
@@ -36,20 +36,18 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
     Raises:
         InputError: no such file, or one that is damaged or holds anything else than tensors.
     """
-    try:
+    with refusals("read", path):
         check_is_file(path)
         if Path(path).stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than weights can be")
         content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
     safetensors = content[8:9] == b"{"
     torchs = not safetensors and content.startswith((b"PK\3\4", b"\x80"))
     for start, magic, what in () if safetensors or torchs else OTHERS:
         if content.startswith(magic, start):
             raise InputError(f"{path} {what}; {GIVE}")
     try:
-        return (parse_torch if torchs else _parse_safetensors)(content), hashlib.sha256(content).hexdigest()
+        return (parse_torch if torchs else _parse_safetensors)(content), digest(content)
     except REFUSALS as error:
         reason = " ".join(str(error).split())[:120]
         what = "is no PyTorch file of tensors alone" if torchs else "is neither a PyTorch nor a safetensors file"

@@ -3,11 +3,11 @@
 import re
 import sys
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.util import find_spec
 from os import environ
 from pathlib import Path
 
+from common.digests import digest
 from common.errors import InputError
 
 FILE = "model.safetensors"  # of each of timm's repositories
@@ -68,7 +68,7 @@ def _of_torch_hub(name: str) -> Path | None:
     """Find the file that torchvision or an older timm has downloaded, if it is whole: its name ends in its digest."""
     home = environ.get("TORCH_HOME") or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
     for file in sorted(Path(home).expanduser().glob(f"hub/checkpoints/{name}-????????.pth")):
-        if sha256(file.read_bytes()).hexdigest().startswith(file.stem[-8:]):
+        if digest(file).startswith(file.stem[-8:]):
             return file
     return None
 
