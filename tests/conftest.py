@@ -3,7 +3,7 @@
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +73,16 @@ def devices_listed() -> None:
     import tensorflow as tf
 
     tf.config.list_physical_devices()
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Compile nothing: a run of a few steps takes less than tracing them."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

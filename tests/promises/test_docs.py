@@ -22,10 +22,6 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import save_file
 
-import data.sample
-import tgs_predict
-import tgs_preprocess
-import tgs_train
 from data.folds.split import STRATIFICATIONS
 from models.losses import LOSSES
 from models.parts import PARTS
@@ -33,18 +29,13 @@ from models.pretrained.sources import IMAGENET
 from models.unet import MODELS, make_model
 from tests.helpers.commands import ROOT, run_here
 from tests.helpers.pages import ALL_STEPS, Step, steps
+from tests.helpers.pasting import MAINS, words
 from training.augment.augmenter import AUGMENTATIONS
 
 SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md"}  # train often
 TRAINED = {"docs/prediction.md"}  # begins where another page ends: with weights of every fold
 RING = r"\./train_multi_gpu_ring\.sh|mpirun|horovodrun"
 
-MAINS = {
-    "tgs_preprocess.py": tgs_preprocess.main,
-    "tgs_train.py": tgs_train.main,
-    "tgs_predict.py": tgs_predict.main,
-    "-m data.sample": data.sample.main,
-}
 TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1", "--cycles=1"]
 SELF_TRAINING = ["--epochs=2", "--confidence=0"]  # one to pretrain; a teacher of one epoch is sure of nothing
 TINY = {
@@ -125,13 +116,6 @@ def save_timm(path: Path) -> None:
 # ---- running them --------------------------------------------------------------------------------------------
 
 
-def expand(command: str, project: Path) -> list[str]:
-    """The words of a command as bash makes them."""
-    line = ["bash", "-c", f"printf '%s\\0' {command}"]
-    done = subprocess.run(line, cwd=project, capture_output=True, text=True, check=True, timeout=600)
-    return done.stdout.split("\0")[:-1]
-
-
 def run_step(step: Step, project: Path) -> None:
     """Run a command or a program; fails with the page, the line and what it said."""
     if step.language == "python":
@@ -144,9 +128,9 @@ def run_step(step: Step, project: Path) -> None:
             ["make", "-n", *step.text.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False
         )
     else:
-        python, *words = expand(step.text, project)
+        python, *rest = words(step.text, project)
         assert python == "python", f"{step}\nis neither run nor in NOT_RUN"
-        script, arguments = (" ".join(words[:2]), words[2:]) if words[0] == "-m" else (words[0], words[1:])
+        script, arguments = (" ".join(rest[:2]), rest[2:]) if rest[0] == "-m" else (rest[0], rest[1:])
         small = [*tiny(script, project), *(SELF_TRAINING if "--teacher=" in step.text else [])]
         done = run_here(main_of(script, project), *arguments, *small, cwd=project)
     if done.returncode:

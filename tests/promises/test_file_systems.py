@@ -145,6 +145,7 @@ def project(library, workspace):
 POOR = {"fsync_folder": "EINVAL", "link": "EPERM", "lock": "ENOLCK", "tmpfile": "ENOTSUP", "map": "ENODEV"}
 
 
+@pytest.mark.slow
 def test_a_training_and_its_prediction_where_next_to_nothing_is_there(project, workspace):
     done = project("tgs_train.py", *FLAGS, "--epochs=1", **POOR)
     assert done.returncode == 0, done.stderr

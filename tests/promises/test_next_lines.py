@@ -1,21 +1,21 @@
 """Each command's line `next: ...` can be pasted into a shell and works, wherever the data, folds and weights lie."""
 
-import os
 import shlex
-import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from tests.helpers.commands import ROOT, run_script
+import tgs_preprocess
+import tgs_train
+from tests.helpers.commands import run_here
+from tests.helpers.pasting import paste as pasted
 
+pytestmark = pytest.mark.usefixtures("eager")
 SHORT = "--model=tiny --target_size=32 --batch_size=8 --epochs=1"
 PLACES = {
     "with blanks, quotes and signs": {"data": "my d'a$HOME", "folds": "f & (2); #1", "weights": 'w*"x"'},
     "elsewhere": {"data": "../up/tgs", "folds": "../up/folds_sample", "weights": "../up/weights"},
-}
-USUAL = {
     "usual": {"data": "data/tgs", "folds": "folds", "weights": "weights"},
     "with blanks": {"data": "My data", "folds": "my folds", "weights": "of mine/weights 1"},
 }
@@ -27,28 +27,18 @@ def next_line(text: str) -> str:
     return line
 
 
-def paste(line: str, cwd: Path) -> str:
-    """Run a line in a shell; returns what it prints."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        line, shell=True, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, (line, done.stderr)
-    return done.stdout
-
-
 @pytest.mark.parametrize(
-    "places",
+    ("places", "in_processes"),
     [
-        *(pytest.param(where, id=name) for name, where in PLACES.items()),
-        *(pytest.param(where, id=name, marks=pytest.mark.slow) for name, where in USUAL.items()),
+        *(pytest.param(places, False, id=name) for name, places in PLACES.items()),
+        pytest.param(PLACES["with blanks, quotes and signs"], True, id="in processes", marks=pytest.mark.slow),
     ],
 )
-def test_each_command_names_the_next_until_the_submission_is_valid(tmp_path, monkeypatch, places):
+def test_each_command_names_the_next_until_the_submission_is_valid(tmp_path, places, in_processes):
     """From sample data to a checked submission, typing nothing but what is printed, and how short the training is."""
     cwd = tmp_path / "here"
     cwd.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    paste = partial(pasted, in_processes=in_processes)
     data, folds, weights = (places[kind] for kind in ("data", "folds", "weights"))
     sample = [sys.executable, "-m", "data.sample", f"--path={data}", "--n_train=20", "--n_test=4"]
     preprocess = next_line(paste(shlex.join(sample), cwd))
@@ -72,23 +62,22 @@ def test_each_command_names_the_next_until_the_submission_is_valid(tmp_path, mon
 @pytest.mark.parametrize("folds", ["folds", "my folds"])
 def test_all_folds_in_turn_and_cycles(tmp_path, sample, folds):
     (tmp_path / "t g s").symlink_to(sample)
-    done = run_script("tgs_preprocess.py", "--data_path=t g s", f"--folds_path={folds}", "--fold=2", cwd=tmp_path)
+    done = run_here(tgs_preprocess.main, "--data_path=t g s", f"--folds_path={folds}", "--fold=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     flags = ["--model=tiny", "--target_size=32", "--batch_size=8", "--epochs=2", "--cycles=2"]
-    done = run_script("tgs_train.py", f"--data_path={folds}", *flags, cwd=tmp_path, timeout=600)
+    done = run_here(tgs_train.main, f"--data_path={folds}", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out_of_fold = next_line(done.stdout)
     assert "--pick=cycles" in out_of_fold
-    predict = next_line(paste(out_of_fold, tmp_path))
+    predict = next_line(pasted(out_of_fold, tmp_path))
     assert "--pick=cycles" in predict
-    assert " is valid: 12 rows" in paste(next_line(paste(predict, tmp_path)), tmp_path)
+    assert " is valid: 12 rows" in pasted(next_line(pasted(predict, tmp_path)), tmp_path)
 
 
-@pytest.mark.parametrize("name", [pytest.param("survey.sgy", marks=pytest.mark.slow), "my survey (1).sgy"])
-def test_a_sample_survey_is_predicted_by_the_line_that_it_names(trained, tmp_path, monkeypatch, name):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+@pytest.mark.parametrize("name", ["survey.sgy", "my survey (1).sgy"])
+def test_a_sample_survey_is_predicted_by_the_line_that_it_names(trained, tmp_path, name):
     (tmp_path / "weights").symlink_to(trained / "weights")
     made = [sys.executable, "-m", "data.sample", f"--survey={name}", "--survey_size=3x110x105"]
-    line = next_line(paste(shlex.join(made), tmp_path))
-    paste(f"{line} --model=tiny", tmp_path)
+    line = next_line(pasted(shlex.join(made), tmp_path))
+    pasted(f"{line} --model=tiny", tmp_path)
     assert list((tmp_path / "submission").glob("*_salt.sgy"))

@@ -45,7 +45,10 @@ def test_a_training_whose_reader_leaves_goes_on_and_says_the_rest_in_its_log(wor
 
 @pytest.mark.parametrize(
     ("line", "why"),
-    [("RUN > /dev/full", "No space left on device"), ("RUN >&- 2>&- <&-", "Bad file descriptor")],
+    [
+        ("RUN > /dev/full", "No space left on device"),
+        pytest.param("RUN >&- 2>&- <&-", "Bad file descriptor", marks=pytest.mark.slow),
+    ],
 )
 def test_a_training_that_cannot_say_anything(workspace, line, why):
     done = shell(line, workspace, *FLAGS)
@@ -56,6 +59,7 @@ def test_a_training_that_cannot_say_anything(workspace, line, why):
     assert "fold_0 epoch 1/2: loss " in log
 
 
+@pytest.mark.slow
 def test_a_training_whose_terminal_is_closed(workspace):
     """As a disowned job: it is sent no signal, and finds its terminal gone, while a bar is drawn, too."""
     ours, theirs = pty.openpty()

@@ -91,6 +91,7 @@ def test_folds_and_their_pictures_are_the_same_bytes(crowded, sample, folds):
     assert not list(crowded.folder.glob("*race*"))  # OPENCV_TRACE
 
 
+@pytest.mark.slow
 def test_trainings_and_predictions_are_the_same_bits(crowded, trained):
     """Of one fold; `trained` has all of them, made by the same flags."""
     flags = ("--model=tiny", "--target_size=32", "--batch_size=8", "--epochs=2")

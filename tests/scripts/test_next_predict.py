@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tgs_predict
+from tests.helpers import pasting
 from tests.helpers.commands import next_command, run_here
 
 ODD = "it's $HOME; #1"
@@ -34,13 +35,9 @@ def said(cwd: Path, *flags: str) -> str:
     return done.stdout
 
 
-def paste(printed: str, cwd: Path) -> str:
-    """Run what is named next as a shell does; returns what it printed."""
-    done = subprocess.run(
-        next_command(printed), shell=True, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def paste(said: str, cwd: Path) -> str:
+    """Run what is named next as a shell takes it; returns what it printed."""
+    return pasting.paste(next_command(said), cwd)
 
 
 @pytest.mark.parametrize("tiles", ["tgs", "tgs/test/images", "zips", "zips/test.zip"])

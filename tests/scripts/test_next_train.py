@@ -2,12 +2,12 @@
 
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import tgs_train
+from tests.helpers import pasting
 from tests.helpers.commands import next_command, run_here, run_script
 from tests.helpers.training import TINY
 
@@ -15,12 +15,8 @@ SHORT = (*TINY, "--epochs=1")
 
 
 def paste(said: str, cwd: Path) -> str:
-    """Run what is named next as a shell does; returns what it printed."""
-    done = subprocess.run(
-        next_command(said), shell=True, cwd=cwd, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Run what is named next as a shell takes it; returns what it printed."""
+    return pasting.paste(next_command(said), cwd)
 
 
 def trained_here(cwd: Path, *flags: str) -> str:
