@@ -281,10 +281,9 @@ def export(args: Namespace) -> Path:
     ensemble = load(args, weights_files(args))
     models.export_predictor(path, ensemble.predictor, ensemble.note)
     print(f"wrote {path}: tiles uint8 (B, 101, 101) in, probabilities float32 (B, 101, 101) out, {ensemble}")
-    if path.lower().endswith(".onnx"):
-        print(f"next, in Python: onnxruntime.InferenceSession({path!r}).run(['probabilities'], {{'tiles': tiles}})")
-    else:
-        print(f"next, in Python: salt = tf.saved_model.load({path!r}); salt.serve(tiles)")
+    onnx = f"onnxruntime.InferenceSession({path!r}).run(['probabilities'], {{'tiles': tiles}})"
+    saved_model = f"salt = tf.saved_model.load({path!r}); salt.serve(tiles)"
+    print(f"next, in Python: {onnx if path.lower().endswith('.onnx') else saved_model}")
     return Path(path)
 
 
