@@ -44,8 +44,13 @@ def parser(hvd: bool) -> Parser:
     p.group("what is trained")
     p.option("data_path", "folds/fold_0", "a fold, or the folder of all folds", metavar="PATH")
     p.option("model", d.model, "network, with parts a sum like resnet34+scse; list: shows them", metavar="NAME")
-    size = number(int, 32, 1024)
-    p.option("target_size", d.target_size, "side of its input in pixels, a multiple of 32", type=size, metavar="N")
+    p.option(
+        "target_size",
+        d.target_size,
+        "side of its input in pixels, a multiple of 32",
+        type=number(int, 32, 1024),
+        metavar="N",
+    )
     p.option("encoder_weights", d.encoder_weights, "ImageNet weights: imagenet, timm/NAME, or a file", metavar="PATH")
     p.option("drop", d.drop, "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
     p.group("how")

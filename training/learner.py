@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from common.ring.base import Ring
 from models.geometry import Geometry
-from models.losses import make_loss
 from models.predictor import Predictor
 from models.pretrained.load import load_encoder
 from models.unet import make_model
@@ -62,14 +61,12 @@ class Learner:
         self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
         self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=self._xla)
         self._step = TrainingStep(
+            settings,
             model=self.net,
             ema=self.ema,
             optimizer=optimizer,
-            loss=make_loss(settings.loss),
             augment=Augmenter(geometry, settings.augment),
             ring=self._ring,
-            seed=settings.seed,
-            ema_decay=settings.ema_decay,
             mean_from=self.schedule.tail(settings.swa) if settings.swa else None,
             xla=self._xla,
         )

@@ -4,10 +4,11 @@ import keras
 import tensorflow as tf
 
 from common.ring.base import Ring
-from models.losses import Loss, loss_of_outputs, lovasz_symmetric
+from models.losses import loss_of_outputs, lovasz_symmetric, make_loss
 from models.randomness import step_random
 from training.augment.augmenter import Augmenter
 from training.optimizer import AdamW
+from training.settings import Settings
 
 
 class TrainingStep:
@@ -19,15 +20,13 @@ class TrainingStep:
 
     def __init__(
         self,
+        settings: Settings,
         *,
         model: keras.Model,
         ema: keras.Model,
         optimizer: AdamW,
-        loss: Loss,
         augment: Augmenter,
         ring: Ring,
-        seed: int,
-        ema_decay: float = 0.999,
         mean_from: int | None = None,
         xla: bool = False,
     ):
@@ -37,8 +36,13 @@ class TrainingStep:
         Izmailov et al., 2018, arXiv:1803.05407); before, or always with None, the exponential average. Statistics of
         batch normalisation are averaged as the weights are.
         """
-        self._model, self._augment, self._ring, self._loss = model, augment, ring, loss
-        self._optimizer, self._seed, self._decay, self._mean_from = optimizer, seed, ema_decay, mean_from
+        self._model, self._augment, self._ring, self._loss = model, augment, ring, make_loss(settings.loss)
+        self._optimizer, self._seed, self._decay, self._mean_from = (
+            optimizer,
+            settings.seed,
+            settings.ema_decay,
+            mean_from,
+        )
         self._weights = [v.value for v in model.trainable_variables]
         self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
         self._gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
