@@ -8,7 +8,6 @@ from common.ring import Ring, SingleProcess
 from data.sample import make_tiles
 from data.tiles import TileSet
 from models.metrics import score
-from training import step
 from training.batches import TrainingBatches
 from training.learner import Learner
 from training.settings import Settings
@@ -131,7 +130,7 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(tiles, monkeypatch)
         return tf.where(steps_done < 2, 1.0, np.nan) * tf.reduce_mean(logits**2, axis=(1, 2, 3))
 
     steps_done = tf.Variable(0)
-    monkeypatch.setattr(step, "make_loss", lambda name: third_is_nan)
+    monkeypatch.setattr("training.step.make_loss", lambda name: third_is_nan)
     learner = make_learner(4)
     (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
 
