@@ -45,7 +45,7 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=$HERE/.venv/bin/python
     [ -x "$PYTHON" ] || PYTHON=python3
 fi
-PYTHON=${PYTHON/#\~\//$HOME/} # as in `env PYTHON=~/venv/bin/python`, where no shell expands it
+[ -z "${HOME:-}" ] || PYTHON=${PYTHON/#\~\//$HOME/} # as in `env PYTHON=~/venv/bin/python`, where no shell expands it
 # The environment's own mpirun, which Horovod was built for, comes before the machine's.
 BIN=$("$PYTHON" -c 'import os, sys; print(os.path.dirname(os.path.abspath(sys.executable)))' 2>/dev/null) ||
     fail "error: no Python interpreter '$PYTHON': run 'make env', or set PYTHON"

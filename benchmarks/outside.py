@@ -3,8 +3,8 @@
 On a CPU only: there a call of a compiled function returns when its work is done.
 """
 
-import contextlib
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
@@ -100,6 +100,7 @@ def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> 
     from data.folds.fold import read_fold
     from models.geometry import Geometry
     from models.predictor import Predictor
+    from models.weights import Recipe
     from training.batches import TrainingBatches
     from training.learner import Epoch, Learner
     from training.outputs import Outputs
@@ -125,15 +126,16 @@ def network_seconds(rounds: int, project: Project, network: tuple[str, int]) -> 
     outputs = Outputs(*places, "benchmark", learner.variables, ring)
     trained = Epoch(0.5, 1.0, np.ones(STEPS), np.ones(STEPS))
     progress = Progress()
+    of_split = {"fold": "benchmark", "folds": 1, "fingerprint": ""}
+    recipe = Recipe(model=name, target_size=size, epoch=0, score=0.5, threshold=0.5, **of_split)
 
     def save():
         number = progress.epoch + 1
         row = {"epoch": number, "loss": 0.5, "val_loss": 0.5, "val_score": number / 100, "learning_rate": 1e-3}
         progress.add(row, 1.0)
-        outputs.save(learner.ema, {"model": name, "epoch": number}, progress, result, trained)
+        outputs.save(learner.ema, replace(recipe, epoch=number), progress, result, trained)
 
-    with contextlib.ExitStack() as stack:
-        outputs.hold(stack)
+    with outputs.held():
         saving = seconds(save, rounds)
     return [call.seconds for call in steps[1 : 1 + rounds]], validated, predicted, saving
 

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -96,14 +95,15 @@ def test_what_is_no_path(text, said):
         place(text)
 
 
-def test_a_fold_is_named_by_where_one_is(folds, workspace):
+def test_a_fold_is_named_by_where_one_is(folds, workspace, sample):
     for path in (".", "./", "../fold_0", "train/.."):
         with contextlib.chdir(folds / "fold_0"):
             assert read_fold(path).name == "fold_0"
             assert [fold.name for fold in list_folds(path)] == ["fold_0"]
     with contextlib.chdir(folds / "fold_0"):
         assert [fold.name for fold in list_folds("..")] == ["fold_0", "fold_1", "fold_2"]
-    shutil.copytree(folds, workspace / "mine", symlinks=True)
+    split = run_here(tgs_preprocess.main, f"--data_path={sample}", "--folds_path=mine", "--fold=3", cwd=workspace)
+    assert split.returncode == 0, split.stderr
     outputs = (f"--weights_path={workspace}/weights", f"--log_dir={workspace}/logs")
     done = run_here(tgs_train.main, *SHORT, "--data_path=.", *outputs, cwd=workspace / "mine/fold_1")
     assert done.returncode == 0, done.stderr

@@ -75,7 +75,7 @@ def test_a_validation_fold_that_overlaps_training_is_refused(workspace, folds):
 
 def test_a_submission_that_does_not_validate_never_appears(trained, workspace, monkeypatch):
     """What a broken encoder writes is found before the file has its name."""
-    monkeypatch.setattr("data.rle.encode_rle", lambda mask: "5 5 1 1")
+    monkeypatch.setattr("models.submit.encode_rle", lambda mask: "5 5 1 1")
     weights = trained / "weights/tiny/fold_0_best.weights.h5"
     done = run_here(tgs_predict.main, f"--file_name={weights}", "--data_path=tgs", "--threshold=0", cwd=workspace)
     assert "run '1 1' overlaps or precedes" in error_line(done)

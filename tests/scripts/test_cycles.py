@@ -78,7 +78,7 @@ def test_ten_cycles_and_ten_folds_keep_their_order(tmp_path, cycled):
 
 def test_out_of_fold_is_the_mean_of_the_folds_own_cycles(copy):
     said = predict(copy, "--oof=True", "--pick=cycles", "--probabilities=npy")
-    assert "next: python tgs_predict.py --use_folds=True --model=tiny --pick=cycles" in said
+    assert "tgs_predict.py --use_folds=True --model=tiny --pick=cycles" in said
     summary = json.loads((copy / "weights/tiny/oof_cycles.json").read_text())
     found = np.load(copy / "weights/tiny/oof_cycles_probabilities.npy")
     assert (summary["tiles"], len(found)) == (60, 60)
@@ -113,11 +113,17 @@ def test_a_missing_cycle_is_one_line(copy):
     assert "by 5 model(s)" in predict(copy, *flags, "--allow_missing=True")
 
 
-@pytest.mark.parametrize("value", [3, "2", [], None, 2.5])
-def test_cycles_of_another_training_are_refused(copy, value):
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (3, "weights/tiny has cycles of different trainings of fold_1; train it again with --resume=False"),
+        (None, "weights/tiny has cycles of different trainings of fold_1; train it again with --resume=False"),
+        *[(value, "fold_1_cycle1.json lacks 'cycles'; train again, or restore the file") for value in ("2", [], 2.5)],
+    ],
+)
+def test_cycles_of_another_training_are_refused(copy, value, said):
     recipe = copy / "weights/tiny/fold_1_cycle1.json"
     recipe.write_text(json.dumps(json.loads(recipe.read_text()) | {"cycles": value}))
-    said = "weights/tiny has cycles of different trainings of fold_1; train it again with --resume=False"
     for allowed in (False, True):
         refused(lambda allowed=allowed: fold_files(copy / "weights", "tiny", "cycles", allow_missing=allowed), said)
 

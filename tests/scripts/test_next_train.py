@@ -39,8 +39,9 @@ def test_one_fold_of_several_then_its_prediction_in_odd_folders(tmp_path, sample
     assert "12 tiles, " in paste(said, tmp_path)  # the test tiles beside those of the fold
 
 
-def test_every_fold_then_the_score_in_an_odd_folder(tmp_path, folds):
-    shutil.copytree(folds, tmp_path / "my folds", symlinks=True)
+def test_every_fold_then_the_score_in_an_odd_folder(tmp_path, sample):
+    split = run_script("tgs_preprocess.py", f"--data_path={sample}", "--folds_path=my folds", "--fold=3", cwd=tmp_path)
+    assert split.returncode == 0, split.stderr
     said = trained_here(tmp_path, "--data_path=my folds", "--weights_path=my weights")
     assert "out of fold, 60 tiles of 3 fold(s)" in paste(said, tmp_path)
 

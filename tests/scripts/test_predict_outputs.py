@@ -169,7 +169,7 @@ def test_evaluation_with_pictures_probabilities_and_report(work):
     page = paths[7].read_text()
     assert f"{summary['score']:.4f} out of fold" in page
     assert all(row["id"] in page for row in table)
-    assert printed.endswith("tgs_predict.py --use_folds=True --model=tiny --pick=best\n")
+    assert re.search(r"tgs_predict\.py --use_folds=True --model=tiny --pick=best --data_path=\S+/tgs\n$", printed)
 
 
 @pytest.mark.slow

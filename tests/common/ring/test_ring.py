@@ -247,8 +247,7 @@ def test_what_only_the_chief_finds_is_one_line_too(workspace):
 @pytest.fixture
 def without_horovod(tmp_path) -> dict[str, str]:
     """An environment whose Python finds no Horovod."""
-    (tmp_path / "horovod").mkdir()
-    (tmp_path / "horovod" / "__init__.py").write_text("raise ImportError('No module named horovod')\n")
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['horovod'] = None\n")
     return {"PYTHONPATH": str(tmp_path)}
 
 
