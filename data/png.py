@@ -32,19 +32,7 @@ def decode_png(content: bytes, side: int | None = None) -> tuple[np.ndarray, int
         ValueError: what is wrong, as the rest of a sentence that begins with the file's name.
     """
     header, data = _header_and_data(content)
-    width, height, depth, colour, compression, filtering, interlacing = struct.unpack(">IIBBBBB", header)
-    if side is None:
-        check_size(width, height)
-    elif (width, height) != (side, side):
-        raise ValueError(f"is {width}x{height} pixels; tiles are {side}x{side}: cut it to that, or take the original")
-    are_gray = "tiles are gray, convert it" if side else "sections are gray, convert it"
-    if colour in REFUSED_TYPES:
-        raise ValueError(f"has {REFUSED_TYPES[colour]}; {are_gray}")
-    if depth not in DEPTHS.get(colour, ()) or compression or filtering or interlacing > 1:
-        raise ValueError("is damaged (its header is not of the format); get the file again")
-    if interlacing:
-        raise ValueError("is interlaced; save it without")
-    line = 1 + (width * CHANNELS[colour] * depth + 7) // 8  # bytes: the filter's number, then the pixels
+    height, depth, line = _check_header(header, side)
     inflater = zlib.decompressobj()
     try:
         lines = inflater.decompress(data, line * height + 1)
@@ -62,9 +50,29 @@ def decode_png(content: bytes, side: int | None = None) -> tuple[np.ndarray, int
     if pixels.ndim == 3:
         gray, *others = cv2.split(pixels)
         if not all(np.array_equal(gray, other) for other in others):
-            raise ValueError(f"is in colour; {are_gray}")
+            raise ValueError(f"is in colour; {_are_gray(side)}")
         pixels = gray
     return pixels, depth
+
+
+def _check_header(header: bytes, side: int | None) -> tuple[int, int, int]:
+    """Check what a header declares; returns the height, the bits a sample, and the bytes of a line with its filter."""
+    width, height, depth, colour, compression, filtering, interlacing = struct.unpack(">IIBBBBB", header)
+    if side is None:
+        check_size(width, height)
+    elif (width, height) != (side, side):
+        raise ValueError(f"is {width}x{height} pixels; tiles are {side}x{side}: cut it to that, or take the original")
+    if colour in REFUSED_TYPES:
+        raise ValueError(f"has {REFUSED_TYPES[colour]}; {_are_gray(side)}")
+    if depth not in DEPTHS.get(colour, ()) or compression or filtering or interlacing > 1:
+        raise ValueError("is damaged (its header is not of the format); get the file again")
+    if interlacing:
+        raise ValueError("is interlaced; save it without")
+    return height, depth, 1 + (width * CHANNELS[colour] * depth + 7) // 8
+
+
+def _are_gray(side: int | None) -> str:
+    return f"{'tiles' if side else 'sections'} are gray, convert it"
 
 
 def check_size(width: int, height: int) -> None:
