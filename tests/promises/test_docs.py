@@ -23,6 +23,7 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 
 from data.folds.split import STRATIFICATIONS
+from data.survey import make_survey
 from models.losses import LOSSES
 from models.parts import PARTS
 from models.pretrained.sources import IMAGENET
@@ -32,9 +33,9 @@ from tests.helpers.pages import ALL_STEPS, Step, steps
 from tests.helpers.pasting import MAINS, words
 from training.augment.augmenter import AUGMENTATIONS
 
-SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md"}  # train often
-TRAINED = {"docs/prediction.md"}  # begins where another page ends: with weights of every fold
-RING = r"\./train_multi_gpu_ring\.sh|mpirun|horovodrun"
+SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md", "docs/volumes.md"}
+TRAINED = {"docs/prediction.md", "docs/volumes.md"}  # begins where another page ends: with weights of every fold
+RING = r"\./(train|predict)_multi_gpu_ring\.sh|mpirun|horovodrun"
 
 TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1", "--cycles=1"]
 SELF_TRAINING = ["--epochs=2", "--confidence=0"]  # one to pretrain; a teacher of one epoch is sure of nothing
@@ -42,7 +43,7 @@ TINY = {
     "tgs_preprocess.py": ["--fold=3"],
     "tgs_train.py": TRAIN_TINY,
     "tgs_predict.py": ["--batch_size=16"],
-    "-m data.sample": ["--n_train=40", "--n_test=4"],
+    "-m data.sample": ["--n_train=40", "--n_test=4", "--survey_size=3x110x120"],
 }
 NOT_RUN = {  # what would change the machine, or needs a person or the network; nothing else may go untried
     "kaggle competitions submit -c tgs-salt-identification-challenge -f $(ls -t submission/*.csv | head -1)"
@@ -95,7 +96,7 @@ def project(request, tmp_path_factory, monkeypatch, sample, folds) -> Path:
     shutil.copyfile(path / "model.safetensors", path / "keras" / "timm" / "resnet34.a1_in1k.safetensors")
     monkeypatch.setenv("KERAS_HOME", str(path / "keras"))
     monkeypatch.setitem(IMAGENET, "tiny", IMAGENET["resnet34"])  # every network here is the tiny one
-    for script in [*ROOT.glob("tgs_*.py"), ROOT / "train_multi_gpu_ring.sh"]:
+    for script in [*ROOT.glob("tgs_*.py"), *ROOT.glob("*_multi_gpu_ring.sh")]:
         (path / script.name).symlink_to(script)
     return path
 
@@ -194,12 +195,17 @@ def test_rings_run(request, project):
         two = re.sub(r"(-np|ring\.sh) \d+", r"\1 2", step.text)
         # An elastic run of one epoch can be over before its second process has come, and horovodrun then waits for it.
         two = re.sub(r"--elastic \d+:\d+", "--elastic 2:2", two)
-        line = " ".join([two, "--model=tiny", *TRAIN_TINY, f"--weights_path=weights_{k}", f"--log_dir=logs_{k}"])
+        predicts = "predict" in step.text
+        if predicts and not (project / "survey.sgy").exists():
+            make_survey(project / "survey.sgy", size=(3, 110, 120))
+        train = ["--model=tiny", *TRAIN_TINY, f"--weights_path=weights_{k}", f"--log_dir=logs_{k}"]
+        line = " ".join([two, *([f"--submission_path=submission_{k}"] if predicts else train)])
         done = subprocess.run(
             ["bash", "-c", line], cwd=project, env=env, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, f"{step}\n{done.stdout}\n{done.stderr}"
-        assert (project / f"weights_{k}" / "tiny" / "fold_0_last.weights.h5").is_file(), done.stdout
+        made = f"submission_{k}/survey_*_salt.sgy" if predicts else f"weights_{k}/tiny/fold_0_last.weights.h5"
+        assert list(project.glob(made)), done.stdout
 
 
 def test_nothing_else_is_left_out():
