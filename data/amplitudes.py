@@ -14,8 +14,10 @@ SAMPLED = 10_000_000  # about so many of a section's amplitudes tell its percent
 BLOCK = 1 << 20  # amplitudes that are looked at at once, in float64
 LEAST_TRACE = 8  # samples; a shorter trace of one value is not called dead, nor a shorter run of a known fill value
 HUGE = 1e300  # no amplitude, though finite: the largest float64 serves as a fill value
+LEAST_SPREAD = 1e-305  # 255 over it is still a number
 FAR = 2  # spreads beyond all other amplitudes: a value that far out, and repeated, was filled in
 KNOWN = (-999.25, -999.0, -9999.0, -32768.0)  # fill values that may lie among the amplitudes: well logs, grids, int16
+SILENT = np.errstate(all="ignore")  # NaN come in several kinds, of some of which numpy warns at each turn
 NEARLY_ONE = 12  # gray levels; a picture whose middle 90 % lie within so many shows nothing
 
 
@@ -32,6 +34,7 @@ class Stretch:
     fills: tuple[float, ...] = ()
 
     @classmethod
+    @SILENT
     def fit(cls, values: np.ndarray) -> "Stretch":
         """Find what means nothing, and the 0.5th and 99.5th percentile of the rest.
 
@@ -45,11 +48,13 @@ class Stretch:
         if (nothing := find_nothing(traces, fills)[::step]).any():
             sample = sample[~nothing]
         if not sample.size:
-            return cls(0.0, float(np.nextafter(0, 1)), fills=fills)
+            return cls(0.0, LEAST_SPREAD, fills=fills)
         low, middle, high = map(float, np.percentile(sample, (CLIPPED[0], 50, CLIPPED[1])))
-        stretch = cls(low, max(high, float(np.nextafter(low, np.inf))), fills=fills)  # all alike: black
+        high = max(high, low + LEAST_SPREAD, float(np.nextafter(low, np.inf)))  # all alike: black
+        stretch = cls(low, high, fills=fills)
         return cls(stretch.low, stretch.high, int(stretch._levels(middle)), fills)
 
+    @SILENT
     def gray(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return gray values uint8 and which samples mean nothing, bool, both (samples, traces)."""
         nothing = find_nothing(values, self.fills)
@@ -63,6 +68,7 @@ class Stretch:
         return np.interp(amplitudes, (self.low, self.high), (0, 255)).round()
 
 
+@SILENT
 def find_nothing(values: np.ndarray, fills: tuple[float, ...] = ()) -> np.ndarray:
     """Which of `values` (samples, traces) mean nothing, bool: NaN, beyond HUGE, one of `fills`, or of a dead trace.
 

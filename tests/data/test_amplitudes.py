@@ -1,6 +1,7 @@
 """Amplitudes: what in them means nothing, that it takes no part in the stretch, and that real amplitudes all do."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -159,10 +160,22 @@ def test_an_offset_costs_no_precision(kind):
     assert len(np.unique(gray)) > 200
 
 
-@pytest.mark.parametrize("values", [NOISE * 1e-300, NOISE * 1e290, NOISE + 1e17, NOISE * 1e299])
+@pytest.mark.parametrize(
+    "values", [NOISE * 1e-300, NOISE * 1e-315, np.eye(9) * 5e-324, NOISE * 1e290, NOISE + 1e17, NOISE * 1e299]
+)
 def test_extreme_units_neither_warn_nor_are_called_infinite(values):
-    with np.errstate(all="raise", under="ignore"):
+    with warnings.catch_warnings(action="error"):
         gray, _ = Stretch.fit(values).gray(values)
+    assert gray.dtype == np.uint8
+
+
+def test_nan_of_every_kind_is_nothing_and_no_warning():
+    """A signalling NaN, as damaged files have it: numpy warns when it changes its type."""
+    values = NOISE.astype("f4")
+    values.view(np.uint32)[PART] = 0x7F800001
+    with warnings.catch_warnings(action="error"):
+        gray, nothing = Stretch.fit(values).gray(values)
+    np.testing.assert_array_equal(nothing, PART)
     assert gray.dtype == np.uint8
 
 
