@@ -116,7 +116,10 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
     assert losses[0] == pytest.approx(losses[1], rel=1e-2 if mixed_precision else 1e-4)
     a, b = gradients
     assert a @ b / np.sqrt((a @ a) * (b @ b)) > (0.98 if mixed_precision else 0.9999)
-    assert np.allclose(*probabilities, atol=0.02 if mixed_precision else 1e-4)
+    difference = np.abs(probabilities[0] - probabilities[1])
+    # Of single pixels, 0.022 where a processor has no bfloat16 of its own.
+    assert difference.max() < (0.04 if mixed_precision else 1e-4)
+    assert difference.mean() < (0.002 if mixed_precision else 1e-5)
 
 
 def test_two_ranks_of_b_are_one_process_of_2b(small, tiles, monkeypatch):
