@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from common.streams import make_streams_last, unsaid
 from common.surroundings import settle
 
 EXIT_INPUT = 2
+LATER = 10  # seconds that other ranks wait for the first to say what is wrong with all of them
 GRACE = 8  # seconds from a signal to the end, whatever the main thread is busy with
 
 
@@ -114,8 +116,13 @@ def _explain(error: Exception) -> str | None:
 
 
 def fail(message: str, *, silent: bool = False) -> None:
-    """Say in one line what is wrong, and in a ring which rank says it, and exit with 2."""
-    if not silent:
+    """Say in one line what is wrong, and in a ring which rank says it, and exit with 2.
+
+    A `silent` rank leaves later than the one that says it: the launcher ends the others with the first that leaves.
+    """
+    if silent:
+        time.sleep(LATER)
+    else:
         who = f"rank {rank()} on {socket.gethostname()}: " if rank() else ""
         print("error:", who + " ".join(message.splitlines()), file=sys.stderr, flush=True)
     sys.exit(EXIT_INPUT)

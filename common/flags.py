@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.command import EXIT_INPUT, rank
+from common.command import EXIT_INPUT, LATER, rank
 from common.errors import InputError, refusals
 from common.files import named
 
@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """Say in one line what is wrong with the command line and exit with 2."""
         if rank():
-            time.sleep(10)  # all ranks find the same: rank 0 says it, and the launcher ends the others meanwhile
+            time.sleep(LATER)  # all ranks find the same: rank 0 says it, and the launcher ends the others meanwhile
         self.exit(EXIT_INPUT, f"error: {message} (see {self.prog} --help)\n")
 
     def _add_flag(self, group, name, default, help):
