@@ -70,6 +70,6 @@ def part_rows(rounds: int, project: Project, *, scored: int, coded: int) -> list
         batches = TrainingBatches(tiles, batch_size=batch, seed=1)
         took = seconds(lambda batches=batches: [None for _ in batches.epoch(0)], rounds)
         speeds = [len(batches) * batch / s for s in took]
-        note = f"an epoch of data.pipeline.TrainingBatches and nothing else, {on}"
+        note = f"an epoch of training.batches.TrainingBatches and nothing else, {on}"
         found.append(Row(f"input pipeline, batch {batch}", "tiles/s", speeds, 20_000, at_least=True, note=note))
     return found

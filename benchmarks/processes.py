@@ -33,7 +33,7 @@ import sys
 from common.backend import load_tensorflow
 load_tensorflow()
 import tgs_train
-from data.pipeline import TrainingBatches
+from training.batches import TrainingBatches
 
 whole = TrainingBatches.epoch
 TrainingBatches.epoch = lambda self, epoch: whole(self, epoch).take(5)
