@@ -14,7 +14,7 @@ from common.streams import make_streams_last, unsaid
 from common.surroundings import settle
 
 EXIT_INPUT = 2
-LATER = 10  # seconds that other ranks wait for the first to say what is wrong with all of them
+LATER = 10  # seconds that the other ranks wait for the first to say what is wrong, as mostly all have found the same
 GRACE = 8  # seconds from a signal to the end, whatever the main thread is busy with
 
 
@@ -93,7 +93,7 @@ def run(main: Callable[[], object]) -> None:
         sys.exit(128 + getattr(error, "signal", signal.SIGINT))
     except Exception as error:
         if said := _explain(error):
-            fail(said, silent=isinstance(error, SharedError) and bool(rank()))
+            fail(said, shared=isinstance(error, SharedError))
         if rank() is not None:
             print(f"rank {rank()} on {socket.gethostname()} failed:", file=sys.stderr)
         raise
@@ -115,14 +115,16 @@ def _explain(error: Exception) -> str | None:
     return None
 
 
-def fail(message: str, *, silent: bool = False) -> None:
-    """Say in one line what is wrong, and in a ring which rank says it, and exit with 2.
+def fail(message: str, *, shared: bool = False) -> None:
+    """Say in one line what is wrong, and exit with 2; in a ring, ranks but the first do so later, and say who they are.
 
-    A `silent` rank leaves later than the one that says it: the launcher ends the others with the first that leaves.
+    The launcher ends all ranks with the first that leaves: so what all have found is said once. What is `shared` all
+    of them surely have, and only the first says it.
     """
-    if silent:
+    who = ""
+    if rank():
         time.sleep(LATER)
-    else:
-        who = f"rank {rank()} on {socket.gethostname()}: " if rank() else ""
+        who = f"rank {rank()} on {socket.gethostname()}: "
+    if not (who and shared):
         print("error:", who + " ".join(message.splitlines()), file=sys.stderr, flush=True)
     sys.exit(EXIT_INPUT)

@@ -7,11 +7,10 @@ import os
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.command import EXIT_INPUT, LATER, rank
+from common.command import fail
 from common.errors import InputError, refusals
 from common.files import named
 
@@ -101,9 +100,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         """Say in one line what is wrong with the command line and exit with 2."""
-        if rank():
-            time.sleep(LATER)  # all ranks find the same: rank 0 says it, and the launcher ends the others meanwhile
-        self.exit(EXIT_INPUT, f"error: {message} (see {self.prog} --help)\n")
+        fail(f"{message} (see {self.prog} --help)")
 
     def _add_flag(self, group, name, default, help):
         group.add_argument(f"--{name}", nargs="?", const=True, default=default, type=flag, metavar="BOOL", help=help)
