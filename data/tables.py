@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import InputError, refusals
-from data.rle import decode_rle
+from data.rle import fill_runs, read_runs
 from data.tiles import TileSet, check_is_file, is_id
 
 
@@ -70,11 +70,11 @@ def check_train_csv(path: str | Path, tiles: TileSet) -> None:
 
 
 def check_masks(path: str | Path, table: pd.DataFrame, masks: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
-    """Check the rle_mask column of a table read from `path`: decodable and, where `masks` knows the id, this mask."""
+    """Check the rle_mask column of a table read from `path`: each a mask and, where `masks` knows the id, this one."""
     for line, name, text in zip(table.index, table["id"], table["rle_mask"], strict=True):
         try:
-            mask = decode_rle(text)
+            runs = read_runs(text)
         except ValueError as error:
             raise InputError(f"{path} line {line}, id '{name}': {error}") from None
-        if name in masks and not np.array_equal(mask, masks[name]):
+        if name in masks and not np.array_equal(fill_runs(runs), masks[name]):
             raise InputError(f"{path} line {line}: masks/{name}.png holds another mask; mend one, or remove {path}")

@@ -16,7 +16,7 @@ from common.progress import bar
 from common.ring.base import Ring
 from data.folds.fold import Fold
 from data.tiles import TILE, TileSet
-from models.weights import ENDING, Recipe, load_recipe
+from models.weights import ENDING, Recipe, peek_recipe
 from training.batches import Pretraining, TrainingBatches
 from training.pseudo_labels import load_predictor, predict_labels, read_unlabelled
 from training.state import Progress
@@ -41,7 +41,7 @@ def find_teacher(folder: Path, fold: Fold, output: Path) -> dict:
             f"{folder} has no weights of {fold.name}, and no others may label for it: they have seen its "
             "validation tiles; train it there first"
         )
-    recipes = [load_recipe(file) for file in files]
+    recipes = [peek_recipe(file) for file in files]  # load_predictor reads the weights, and checks that they are these
     for file, recipe in zip(files, recipes, strict=True):
         _check_teacher(file, recipe, fold, count=len(files))
     before = (recipes[0].teacher or {}).get("round")
