@@ -32,7 +32,7 @@ import data
 import models
 from common.backend import load_tensorflow
 from common.command import run
-from common.errors import InputError, SharedError
+from common.errors import InputError
 from common.files import write_text
 from common.flags import Parser, auto_or, command_line, config_text, number
 from common.progress import bar
@@ -112,22 +112,17 @@ def main(argv: list[str] | None = None):
 
 def work(args: Namespace, ring: Ring):
     """Do the job with the ranks of `ring`."""
-    try:
-        if args.oof:
-            return evaluate(args, ring)
-        if args.export is not None:
-            return export(args)
-        if data.is_segy(args.data_path):
-            return predict_survey(args, ring)
-        if args.mask or args.slices != "inline":
-            raise InputError(f"--mask and --slices are for SEG-Y (.sgy, .segy), and {args.data_path} is none")
-        if paths := data.find_sections(args.data_path, folder=args.tile is not None):
-            return predict_sections(args, paths)
-        return predict(args, ring)
-    except InputError as error:
-        if not (ring.chief or isinstance(error, SharedError)):
-            time.sleep(10)  # mostly all ranks find the same: rank 0 says it, and the launcher ends the others meanwhile
-        raise
+    if args.oof:
+        return evaluate(args, ring)
+    if args.export is not None:
+        return export(args)
+    if data.is_segy(args.data_path):
+        return predict_survey(args, ring)
+    if args.mask or args.slices != "inline":
+        raise InputError(f"--mask and --slices are for SEG-Y (.sgy, .segy), and {args.data_path} is none")
+    if paths := data.find_sections(args.data_path, folder=args.tile is not None):
+        return predict_sections(args, paths)
+    return predict(args, ring)
 
 
 def check_job(p: Parser, args: Namespace) -> None:
@@ -179,7 +174,7 @@ def finish(args: Namespace, stem: Path, endings: list[str]) -> str:
 def predict(args: Namespace, ring: Ring) -> Path | None:
     """Predict the tiles under --data_path, the ranks sharing them; the chief writes a submission and says what next."""
     files = weights_files(args)
-    ring.on_chief(lambda: len(data.tiles_to_predict(args.data_path)))  # which may unpack them
+    ring.on_chief(data.count_tiles, args.data_path)  # which may unpack them
     tiles = data.tiles_to_predict(args.data_path)
     ensemble = load(args, files, ring=ring)
     check_same(args, ring, ensemble.recipes, tiles=list(tiles))
@@ -239,7 +234,7 @@ def predict_survey(args: Namespace, ring: Ring) -> Path:
     with ExitStack() as stack:
         where = (Path(args.submission_path), ring, stack)
         unfinished = models.predict_lines(walk, ensemble, *where, shaping=shaping, mask=args.mask)
-        return Path(ring.on_chief(lambda: finish_survey(args, unfinished, ensemble, started)))
+        return Path(ring.on_chief(finish_survey, args, unfinished, ensemble, started))
 
 
 def finish_survey(args: Namespace, unfinished: models.Unfinished, ensemble: models.Ensemble, started: float) -> str:
@@ -256,7 +251,7 @@ def evaluate(args: Namespace, ring: Ring) -> dict:
     files = weights_files(args)
     check_same(args, ring)
     evaluation = models.Evaluation(files, args.folds_path, ring=ring, **how(args))
-    return ring.on_chief(lambda: write_evaluation(args, evaluation))
+    return ring.on_chief(write_evaluation, args, evaluation)
 
 
 def write_evaluation(args: Namespace, evaluation: models.Evaluation) -> dict:

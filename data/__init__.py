@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = public_names(
         "data.sheets": "draw_tiles",
         "data.probabilities": "ENDINGS write_section writing_probabilities",
         "data.kaggle.zips": "UNPACKED",
-        "data.submission": "check_submission expected_ids reserved tiles_to_predict write_submission",
+        "data.submission": "check_submission count_tiles expected_ids reserved tiles_to_predict write_submission",
         "data.sample": "make_sample",
         "data.survey": "make_survey",
         "common.errors": "InputError",

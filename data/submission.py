@@ -40,6 +40,11 @@ def tiles_to_predict(data_path: str | Path, *, unpack: bool = True, flag: str = 
     return list_pngs(root)
 
 
+def count_tiles(data_path: str | Path, *, flag: str = "data_path") -> int:
+    """Count the tiles to predict, as tiles_to_predict finds them: for the one rank of a ring that is to unpack them."""
+    return len(tiles_to_predict(data_path, flag=flag))
+
+
 def expected_ids(data_path: str | Path) -> set[str]:
     """The ids a submission must have: those of sample_submission.csv under `data_path`, else of its tiles."""
     sample = Path(data_path) / "sample_submission.csv"

@@ -8,7 +8,7 @@ import numpy as np
 from common.digests import digest
 from common.progress import bar
 from common.ring.base import Ring
-from data.submission import tiles_to_predict
+from data.submission import count_tiles, tiles_to_predict
 from data.tiles import TILE, read_all, read_image
 from models.geometry import Geometry
 from models.predictor import Predictor
@@ -33,15 +33,12 @@ def read_unlabelled(path: str, ring: Ring) -> tuple[list[str], np.ndarray, str]:
     `path`: as data.submission.tiles_to_predict takes it.
     """
 
-    def find() -> dict[str, Path]:
-        return tiles_to_predict(path, flag="unlabelled_path")
-
     def read() -> tuple[list[str], np.ndarray]:
-        paths = find()
+        paths = tiles_to_predict(path, flag="unlabelled_path")
         with bar("read unlabelled tiles", len(paths), "file") as shown:
             return list(paths), read_all(read_image, list(paths.values()), shown)
 
-    ring.on_chief(lambda: len(find()))  # what is packed is unpacked, by one of them
+    ring.on_chief(count_tiles, path, flag="unlabelled_path")  # which may unpack them
     ids, images = ring.on_all(read)
     content = digest(" ".join(ids), images)[:16]
     ring.check_same({"content of unlabelled tiles": content})
