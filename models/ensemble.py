@@ -33,7 +33,7 @@ def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing
     if Path(model).name != model:
         raise InputError(f"--model={model} is a path; name a model, and with --weights_path its folder")
     folder = Path(weights_path) / model
-    files = _find(folder, pick)
+    files = find_weights(folder, pick)
     if not files:
         made = ", which a training with --cycles leaves" if pick == "cycles" else ""
         raise InputError(f"no fold_*_{PICKS[pick]}{ENDING} in {folder}{made}; train first, or name another --model")
@@ -52,8 +52,8 @@ def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing
     return files
 
 
-def _find(folder: Path, pick: str) -> list[Path]:
-    """The files of a pick by their names, numbers in order."""
+def find_weights(folder: Path, pick: str) -> list[Path]:
+    """Find the weights files of a pick, one of PICKS, by their names; numbers in order, so that 2 stands before 10."""
     return sorted(folder.glob(f"fold_*_{PICKS[pick]}{ENDING}"), key=lambda f: [(len(p), p) for p in f.name.split("_")])
 
 
@@ -73,7 +73,7 @@ def list_trained(weights_path: str | Path) -> str:
     lines = []
     for folder in sorted(path for path in Path(weights_path).glob("*") if path.is_dir()):
         for pick in PICKS:
-            files = _find(folder, pick)
+            files = find_weights(folder, pick)
             recipes = [peek_recipe(file) for file in files]
             if recipes:
                 mean = sum(recipe.score for recipe in recipes) / len(recipes)

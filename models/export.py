@@ -40,7 +40,7 @@ def export_predictor(path: str | Path, predictor: Predictor, note: dict) -> None
     taken = InputError(f"{path} exists; name a new path, or remove it")
     if os.path.lexists(path):
         raise taken
-    write = _write_onnx if path.suffix.lower() == ".onnx" else _write_saved_model
+    write = write_onnx if path.suffix.lower() == ".onnx" else write_saved_model
     make_folder(path.parent)
     try:
         with replacing(path, exclusive=True) as temporary:
@@ -49,7 +49,8 @@ def export_predictor(path: str | Path, predictor: Predictor, note: dict) -> None
         raise taken from None
 
 
-def _write_saved_model(path: Path, predictor: Predictor, note: dict) -> None:
+def write_saved_model(path: Path, predictor: Predictor, note: dict) -> None:
+    """Save variables and one signature, `serve`, with the note beside them; OSError on a full disk."""
     module = tf.Module()
     module.variables_of_models = [variable.value for model, _ in predictor.models for variable in model.variables]
     module.serve = tf.function(
@@ -62,7 +63,7 @@ def _write_saved_model(path: Path, predictor: Predictor, note: dict) -> None:
     (path / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_onnx(path: Path, predictor: Predictor, note: dict) -> None:
+def write_onnx(path: Path, predictor: Predictor, note: dict) -> None:
     """Convert with the convolutions' kernels as inputs, and put in their values afterwards.
 
     tf2onnx copies all constants at each of its steps: 9 GB for one resnet34 (0.1 GB of weights). Without the kernels

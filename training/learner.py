@@ -60,7 +60,7 @@ class Learner:
         self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *optimizer.variables]
         self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
         self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=self._xla)
-        self._step = TrainingStep(
+        self.step = TrainingStep(
             settings,
             model=self.net,
             ema=self.ema,
@@ -104,7 +104,7 @@ class Learner:
         share = None if lovasz_share is None else tf.constant(lovasz_share)
         losses, clock = [], [time.perf_counter()]
         for k, (images, masks) in enumerate(batches):
-            losses.append(self._step(images, masks, tf.constant(first + k), share))
+            losses.append(self.step(images, masks, tf.constant(first + k), share))
             clock.append(time.perf_counter())
             progress(losses)
         losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits

@@ -37,15 +37,11 @@ class TrainingStep:
         batch normalisation are averaged as the weights are.
         """
         self._model, self._augment, self._ring, self._loss = model, augment, ring, make_loss(settings.loss)
-        self._optimizer, self._seed, self._decay, self._mean_from = (
-            optimizer,
-            settings.seed,
-            settings.ema_decay,
-            mean_from,
-        )
+        self._optimizer, self._seed, self._decay = optimizer, settings.seed, settings.ema_decay
+        self.mean_from = mean_from
         self._weights = [v.value for v in model.trainable_variables]
         self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
-        self._gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
+        self.gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
         self._apply = tf.function(self._apply_gradients, jit_compile=xla, autograph=False)
 
     def __call__(
@@ -58,7 +54,7 @@ class TrainingStep:
             step: int32 scalar, counted from the start of training; with the seed it fixes all that is left to chance.
             lovasz_share: float32 scalar 0..1, share of the symmetric Lovász hinge in the loss; None never computes it.
         """
-        loss, gradients = self._gradients(images, masks, step, lovasz_share)
+        loss, gradients = self.gradients(images, masks, step, lovasz_share)
         gradients = self._ring.average(gradients, "gradients")
         self._apply(gradients, step)
         return loss
@@ -81,8 +77,8 @@ class TrainingStep:
         self._optimizer.apply(gradients, step)
         done = tf.cast(step, tf.float32)
         share = 1.0 - tf.minimum(self._decay, (1.0 + done) / (10.0 + done))  # a young average forgets its start faster
-        if self._mean_from is not None:
-            number = tf.cast(step - self._mean_from + 1, tf.float32)  # of the model in the equal mean, from 1
+        if self.mean_from is not None:
+            number = tf.cast(step - self.mean_from + 1, tf.float32)  # of the model in the equal mean, from 1
             share = tf.where(number < 1.0, share, 1.0 / tf.maximum(number, 1.0))
         for average, value in self._followed:
             average.assign_add(share * (value - average))

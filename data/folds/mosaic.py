@@ -42,14 +42,14 @@ def mosaic_groups(images: np.ndarray) -> np.ndarray:
 
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (TILE, TILE):
         raise ValueError(f"images must be uint8 (N, {TILE}, {TILE}), not {images.dtype} {images.shape}")
-    seams = np.concatenate(_find_seams(images), axis=1)  # (2, seams): horizontal, then vertical
+    seams = np.concatenate(find_seams(images), axis=1)  # (2, seams): horizontal, then vertical
     n = len(images)
     graph = coo_array((np.ones(seams.shape[1], dtype=bool), tuple(seams)), shape=(n, n))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def _find_seams(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Horizontal seams (left tile, right tile) and vertical seams (upper, lower), each (2, seams)."""
+def find_seams(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the horizontal seams (left tile, right tile) and the vertical ones (upper, lower): each (2, seams)."""
     right, left = _seam_line(images[:, :, -1], images[:, :, -2]), _seam_line(images[:, :, 0], images[:, :, 1])
     bottom, top = _seam_line(images[:, -1], images[:, -2]), _seam_line(images[:, 0], images[:, 1])
     return _match(right, left), _match(bottom, top)

@@ -33,12 +33,12 @@ def efficientnet_lite(x: KerasTensor, width: float = 1.0, depth: float = 1.0) ->
         stride *= step
         for block in range(blocks):
             name = f"encoder.blocks.{stage}.{block}"
-            x = _inverted_residual(x, filters, expansion, name, kernel=kernel, stride=step if block == 0 else 1)
+            x = inverted_residual(x, filters, expansion, name, kernel=kernel, stride=step if block == 0 else 1)
         features[stride] = x  # of stages at one stride the last counts
     return features
 
 
-def _inverted_residual(
+def inverted_residual(
     x: KerasTensor, filters: int, expansion: int, name: str, *, kernel: int, stride: int
 ) -> KerasTensor:
     """Widen, convolve each channel alone, narrow (Sandler et al., 2018, arXiv:1801.04381)."""

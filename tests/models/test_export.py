@@ -160,8 +160,8 @@ def test_a_file_that_comes_meanwhile_is_kept(tmp_path, predictor, monkeypatch, n
         temporary.write_text("ours")
         (tmp_path / name).write_text("theirs")
 
-    monkeypatch.setattr(module, "_write_onnx", write)
-    monkeypatch.setattr(module, "_write_saved_model", write)
+    monkeypatch.setattr(module, "write_onnx", write)
+    monkeypatch.setattr(module, "write_saved_model", write)
     refused(lambda: export_predictor(tmp_path / name, predictor, NOTE), f"{name} exists; name a new path")
     assert (tmp_path / name).read_text() == "theirs"
     assert names(tmp_path) == {name}

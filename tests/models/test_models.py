@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from common.errors import InputError
 from models import MODELS, make_model
+from models.encoders.efficientnet import inverted_residual
 
 QUICK = {"resnet18", "seresnet18", "efficientnet_lite0", "tiny"}  # a network of each kind, but for the slow Keras ones
 EACH = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS]
@@ -68,14 +69,13 @@ def test_without_its_pooling_a_resnet_has_each_stage_at_half_the_stride(name):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_depthwise_convolutions_learn_under_xla_and_in_bfloat16(xla, policy):
     """A block of EfficientNet-Lite with a 5x5 kernel and stride 2, against float32 without XLA."""
-    from models.encoders.efficientnet import _inverted_residual
 
     def gradients(policy, xla):
         keras.utils.set_random_seed(1)
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(policy)
         image = keras.Input((16, 16, 8))
-        block = keras.Model(image, _inverted_residual(image, 16, 4, "encoder.block", kernel=5, stride=2))
+        block = keras.Model(image, inverted_residual(image, 16, 4, "encoder.block", kernel=5, stride=2))
         keras.config.set_dtype_policy(before)
 
         @tf.function(jit_compile=xla)

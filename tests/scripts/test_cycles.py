@@ -10,7 +10,7 @@ import pytest
 
 import tgs_predict
 import tgs_train
-from models.ensemble import fold_files
+from models.ensemble import find_weights, fold_files
 from models.weights import load_recipe
 from tests.helpers.commands import error_line, refused, run_here
 from tests.helpers.training import TINY, same
@@ -67,12 +67,10 @@ def test_one_cycle_keeps_none(trained):
 
 def test_ten_cycles_and_ten_folds_keep_their_order(tmp_path, cycled):
     """Eleven of each, named as files only: 2 stands before 10."""
-    from models.ensemble import _find
-
     for k in range(11):
         for c in range(1, 12):
             (tmp_path / f"fold_{k}_cycle{c}.weights.h5").touch()
-    names = [file.name for file in _find(tmp_path, "cycles")]
+    names = [file.name for file in find_weights(tmp_path, "cycles")]
     assert names == [f"fold_{k}_cycle{c}.weights.h5" for k in range(11) for c in range(1, 12)]
 
 

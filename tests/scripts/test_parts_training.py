@@ -109,7 +109,7 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
     losses, gradients, probabilities = [], [], []
     for xla in (False, True):
         learner = make_learner(SMALL, 2, xla=xla, mixed_precision=mixed_precision)
-        loss, found = learner._step._gradients(*batch, tf.constant(3), tf.constant(0.5))
+        loss, found = learner.step.gradients(*batch, tf.constant(3), tf.constant(0.5))
         losses.append(float(loss))
         gradients.append(np.concatenate([g.numpy().ravel() for g in found]))
         probabilities.append(learner.predictor(tiles.images))
@@ -122,6 +122,7 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
     assert difference.mean() < (0.002 if mixed_precision else 1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_two_ranks_of_b_are_one_process_of_2b(small, tiles, monkeypatch):
     """Loss and gradients, without batch normalisation: what is dropped, and the heads' loss, included."""
     for module in (encoders, blocks):
@@ -132,8 +133,8 @@ def test_two_ranks_of_b_are_one_process_of_2b(small, tiles, monkeypatch):
         ring, batch = SingleProcess(), 8 // size
         ring.rank, ring.size = rank, size
         mine = slice(rank * batch, (rank + 1) * batch)
-        step = make_learner(SMALL, 1, batch, ring, target_size=32)._step
-        loss, found = step._compute_gradients(images[mine], masks[mine], tf.constant(3), tf.constant(0.5))
+        step = make_learner(SMALL, 1, batch, ring, target_size=32).step
+        loss, found = step.gradients(images[mine], masks[mine], tf.constant(3), tf.constant(0.5))
         return [np.array(loss), *(g.numpy() for g in found)]
 
     one, *two = gradients(0, 1), gradients(0, 2), gradients(1, 2)
@@ -142,12 +143,11 @@ def test_two_ranks_of_b_are_one_process_of_2b(small, tiles, monkeypatch):
         assert np.allclose((first + second) / 2, whole, rtol=1e-3, atol=1e-4 * np.abs(whole).max())
 
 
+@pytest.mark.usefixtures("eager")
 def test_chance_reaches_the_layers_of_a_step(tiles):
     """With the same weights and tiles, unaugmented: another step drops other channels, the same step the same."""
     learner = make_learner("tiny+dropout", 1, augment="none")
-    losses = [
-        float(learner._step._compute_gradients(tiles.images, tiles.masks, tf.constant(k), None)[0]) for k in (0, 0, 1)
-    ]
+    losses = [float(learner.step.gradients(tiles.images, tiles.masks, tf.constant(k), None)[0]) for k in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
 
 

@@ -53,8 +53,8 @@ def test_schedule_and_moving_average_by_hand(tiles):
     (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
     start = value(learner.net)
     assert np.array_equal(start, value(learner.ema))
-    learner._step(*batch, tf.constant(0), None)
-    learner._step(*batch, tf.constant(26), None)
+    learner.step(*batch, tf.constant(0), None)
+    learner.step(*batch, tf.constant(26), None)
     # The decay is min(0.75, (1 + step) / (10 + step)): 0.1 at step 0, where the rate is 0; 0.75 from step 26 on.
     assert value(learner.ema) == pytest.approx(0.75 * start + 0.25 * value(learner.net), abs=1e-7)
     assert not np.array_equal(start, value(learner.net))
@@ -67,7 +67,7 @@ def test_the_equal_mean_is_that_of_the_weights_after_every_step(tiles):
     assert learner.schedule.ends == (3, 6)
     recorded = []
     for step in range(12):
-        learner._step(*batch, tf.constant(step), None)
+        learner.step(*batch, tf.constant(step), None)
         recorded.append([v.numpy() for v in learner.net.variables])
         first = 8 if step >= 8 else step  # 0.7 of three epochs are two; before, the average lags behind the weights
         means = [np.mean(values, axis=0, dtype=np.float64) for values in zip(*recorded[first:], strict=True)]
@@ -77,7 +77,7 @@ def test_the_equal_mean_is_that_of_the_weights_after_every_step(tiles):
 
 def test_the_equal_mean_is_of_one_epoch_at_least_and_of_all_at_most(tiles):
     for swa, first in ((0.0, None), (0.01, 8), (0.25, 8), (1.0, 0)):
-        assert make_learner(2, epochs=5, swa=swa)._step._mean_from == first
+        assert make_learner(2, epochs=5, swa=swa).step.mean_from == first
 
 
 def test_a_ring_scales_the_rate_by_its_root():
@@ -115,11 +115,12 @@ def test_each_local_rank_takes_one_gpu(monkeypatch):
 @pytest.mark.slow
 def test_augmentation_depends_on_seed_and_step_only(tiles):
     (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
-    losses = {}
+    losses, start = {}, None
     for seed in (1, 1, 2):
-        learner = make_learner(10, learning_rate=1e-9, warmup_epochs=0, epochs=2, seed=1)
-        learner._step._seed = seed
-        losses.setdefault(seed, []).append([float(learner._step(*batch, tf.constant(k), None)) for k in (0, 1)])
+        learner = make_learner(10, learning_rate=1e-9, warmup_epochs=0, epochs=2, seed=seed)
+        start = start or learner.net.get_weights()
+        learner.net.set_weights(start)
+        losses.setdefault(seed, []).append([float(learner.step(*batch, tf.constant(k), None)) for k in (0, 1)])
     assert losses[1][0] == losses[1][1]
     assert losses[1][0] != losses[2][0]
     assert losses[1][0][0] != losses[1][0][1]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data.folds import mosaic
-from data.folds.mosaic import _find_seams, mosaic_groups
+from data.folds.mosaic import find_seams, mosaic_groups
 from data.tiles import TILE
 
 
@@ -61,16 +61,16 @@ def test_the_order_of_the_tiles_does_not_matter(tiles):
 
 
 def test_seams_name_left_then_right_and_upper_then_lower():
-    horizontal, vertical = _find_seams(picture_tiles(2, 2, 3))  # tiles 0 1 / 2 3
+    horizontal, vertical = find_seams(picture_tiles(2, 2, 3))  # tiles 0 1 / 2 3
     assert horizontal.T.tolist() == [[0, 1], [2, 3]]
     assert vertical.T.tolist() == [[0, 2], [1, 3]]
 
 
 def test_blocks_do_not_change_the_result(monkeypatch):
     images = picture_tiles(4, 5, 1)[::-1]
-    whole = _find_seams(images)
+    whole = find_seams(images)
     monkeypatch.setattr(mosaic, "BLOCK", 5)
-    for seams, seams_in_blocks in zip(whole, _find_seams(images), strict=True):
+    for seams, seams_in_blocks in zip(whole, find_seams(images), strict=True):
         np.testing.assert_array_equal(seams_in_blocks, seams)
     assert [seams.shape for seams in whole] == [(2, 16), (2, 15)]
 
@@ -107,7 +107,7 @@ def test_a_seam_with_two_equal_candidates_is_left_open():
 
 def test_a_tile_is_not_its_own_neighbour():
     image = np.repeat(picture_tiles(1, 1, 6)[:, :, :1], TILE, axis=2)  # right border equals left border
-    assert _find_seams(image)[0].shape == (2, 0)
+    assert find_seams(image)[0].shape == (2, 0)
 
 
 def test_no_tiles_give_no_labels():
@@ -160,7 +160,7 @@ def test_real_tiles():
     labels = mosaic_groups(images)
     seconds = time.perf_counter() - start
     sizes = np.bincount(labels)
-    horizontal, vertical = _find_seams(images)
+    horizontal, vertical = find_seams(images)
     joined = mask_agreement(masks, horizontal, vertical)
     pairs = np.random.default_rng(0).integers(0, len(images), (2, 2, 20_000))
     chance = mask_agreement(masks, *pairs)

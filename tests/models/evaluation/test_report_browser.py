@@ -83,9 +83,8 @@ def focused(page) -> int:
     return HOSTILE.index(page.evaluate("document.activeElement.title"))
 
 
-def test_sort_filter_and_open(visit):
+def test_sort(visit):
     page = visit(small())
-    count = page.locator("#count")
     assert page.evaluate("window.hacked") is None
     assert shown(page) == [1, 2, 3, 4, 0, 5]  # lowest score first
     page.select_option("[name=sort]", "-coverage")
@@ -95,7 +94,10 @@ def test_sort_filter_and_open(visit):
     page.select_option("[name=sort]", "id")
     assert shown(page) == sorted(range(6), key=lambda i: HOSTILE[i])
 
-    page.select_option("[name=sort]", "score")
+
+def test_filter(visit):
+    page = visit(small())
+    count = page.locator("#count")
     page.get_by_role("checkbox", name="missed").check()
     page.get_by_role("checkbox", name="invented").check()
     assert shown(page) == [1, 2]
@@ -115,7 +117,11 @@ def test_sort_filter_and_open(visit):
     assert count.text_content() == "0 of 6 tiles"
     page.get_by_role("button", name="Reset").click()
     page.get_by_text("6 of 6 tiles", exact=True).wait_for()
+    assert page.evaluate("window.hacked") is None
 
+
+def test_open_a_tile(visit):
+    page = visit(small())
     page.locator(".tile").nth(2).click()
     dialog = page.get_by_role("dialog")
     assert page.locator("#name").text_content() == HOSTILE[3]
