@@ -229,10 +229,10 @@ def predict_survey(args: Namespace, ring: Ring) -> Path:
     windows = {"tile": args.tile or data.TILE, "overlap": args.overlap, "batch_size": args.batch_size}
     walk = models.Walk(survey, slices=args.slices, **windows)
     ensemble = load(args, files, ring=ring, batch_size=walk.batch_size)
-    check_same(args, ring, ensemble.recipes, survey=survey.fingerprint)
+    check_same(args, ring, ensemble.recipes, survey=f"{survey}, {walk.stretch}")
     shaping = windows | {name: getattr(args, name) for name in ("slices", "fold_weights", "xla")}
     with ExitStack() as stack:
-        where = (Path(args.submission_path), ring, stack)
+        where = Path(args.submission_path), ring, stack
         unfinished = models.predict_lines(walk, ensemble, *where, shaping=shaping, mask=args.mask)
         return Path(ring.on_chief(finish_survey, args, unfinished, ensemble, started))
 
@@ -241,7 +241,7 @@ def finish_survey(args: Namespace, unfinished: models.Unfinished, ensemble: mode
     """Write what is left to write, and say what was found; returns where the probabilities are."""
     found = str(unfinished)
     with data.reserved(args.submission_path, f"survey_{Path(args.data_path).stem}_{ensemble.name}") as stem:
-        wrote = finish(args, stem, [*unfinished.finish(stem, ensemble, array=args.probabilities == "npy"), ".yaml"])
+        wrote = finish(args, stem, [*unfinished.finish(stem, array=args.probabilities == "npy"), ".yaml"])
     print(f"{found}, in {time.perf_counter() - started:.1f} s, {ensemble}\n{wrote}")
     return f"{stem}_salt.sgy"
 

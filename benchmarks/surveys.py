@@ -1,8 +1,9 @@
 """What a SEG-Y survey costs beside the network, and what a second process brings.
 
-    python -m benchmarks.surveys '{"path": "survey.sgy", "cores": [0, 1], "model": "tiny", "size": 64}'
+    python -m benchmarks.surveys '{"path": "survey.sgy", "model": "tiny", "side": 64, "hvd": false}'
 
-is one process of the comparison, or under mpirun one rank, pinned to a core; it prints the seconds of a prediction.
+is one process of the comparison, or under mpirun with "hvd" true one rank, pinned to the core of its number; it prints
+the seconds of a prediction, and those of them in the network.
 """
 
 import json
@@ -23,7 +24,7 @@ from benchmarks.material import seconds
 from benchmarks.ring import ENVIRONMENT, MPIRUN
 from benchmarks.table import Row, ratio
 from common.backend import load_tensorflow
-from data.segy import FLOAT, Survey
+from data.segy import FLOAT, Copy, Survey
 from data.survey import make_survey
 
 SIZE, SMALL = (60, 300, 500), (4, 110, 110)  # inlines, crosslines, samples
@@ -38,9 +39,9 @@ def rows(rounds: int, tiny: bool) -> list[Row]:
         make_survey(path, size=SMALL if tiny else SIZE)
         few = Path(scratch, "few.sgy")
         make_survey(few, size=SMALL if tiny else (8, *SIZE[1:]))
-        found = [*copy_rows(rounds, path), outside_row(rounds, few, name, side)]
+        found = [*copy_rows(rounds, path), outside_row(rounds, few, model=name, side=side)]
         if find_spec("horovod") and shutil.which("mpirun", path=ENVIRONMENT["PATH"]) and os.cpu_count() > 1:
-            found += ring_rows(rounds, few if tiny else path, "tiny", 32 if tiny else 64)
+            found += ring_rows(rounds, few if tiny else path, model="tiny", side=32 if tiny else 64)
     return found
 
 
@@ -52,10 +53,10 @@ def copy_rows(rounds: int, path: Path) -> list[Row]:
 
     def ours() -> None:
         survey = Survey(path)
-        survey.begin_copy(path.with_name("ours.sgy"), FLOAT, "a note")
-        with open(path.with_name("ours.sgy"), "r+b") as file:
-            for line in survey.lines("inline"):
-                survey.write(file.fileno(), line.traces, survey.read(line.traces), FLOAT)
+        copy = Copy(survey, path.with_name("ours.sgy"), FLOAT)
+        copy.create("a note")
+        for line in survey.lines("inline"):
+            copy.write(line.traces, survey.read(line.traces))
 
     def segyio_alone() -> None:
         with segyio.open(path) as source:
@@ -98,52 +99,52 @@ def ensemble(name: str, side: int, batch_size: int) -> SimpleNamespace:
     return SimpleNamespace(name=name, predictor=predictor, threshold=0.5, min_area=0, note={}, recipes=[])
 
 
-def predict(path: Path, name: str, side: int, ring, rounds: int = 1) -> list[tuple[float, float]]:
-    """Predict a survey, after a first line to warm up: seconds in all, and in the network, of each round."""
+def predict(path: Path, name: str, side: int, ring) -> tuple[float, float]:
+    """Predict a survey, after a first line to warm up: seconds in all, and in the network."""
     from models.volumes import predict_lines
     from models.walk import Walk
 
-    found = []
-    for k in range(rounds):
-        walk = Walk(Survey(path), tile=101, overlap=0.5, batch_size=64)
-        if k == 0:
-            network = ensemble(name, side, walk.batch_size)
-            walk.predict(walk.lines["inline"][0], network.predictor)
-        network.predictor.seconds = 0.0
-        ring.on_all(lambda: None)
-        began = time.perf_counter()
-        with ExitStack() as stack:
-            folder = Path(ring.on_chief(lambda: stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent))))
-            unfinished = predict_lines(walk, network, folder, ring, stack, shaping={}, mask=False)
-            ring.on_chief(unfinished.finish, folder / "x", network, array=False)
-        found.append((time.perf_counter() - began, network.predictor.seconds))
-    return found
+    walk = Walk(Survey(path), tile=101, overlap=0.5, batch_size=64)
+    network = ensemble(name, side, walk.batch_size)
+    walk.predict(walk.lines["inline"][0], network.predictor)
+    network.predictor.seconds = 0.0
+    ring.on_all(lambda: None)
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        folder = Path(ring.on_chief(lambda: stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent))))
+        unfinished = predict_lines(walk, network, folder, ring, stack, shaping={}, mask=False)
+        ring.on_chief(unfinished.finish, folder / "x", array=False)
+    return time.perf_counter() - began, network.predictor.seconds
 
 
-def outside_row(rounds: int, path: Path, name: str, side: int) -> Row:
+# ---- in processes of their own, each on a core of its own -----------------------------------------------------
+
+
+def seconds_of(path: Path, *, ranks: int = 0, **network) -> tuple[float, float]:
+    """Predict a survey by a ring, or by a process without one: seconds in all, and of rank 0 in the network."""
+    settings = json.dumps({"path": str(path), "hvd": ranks > 0} | network)
+    launcher = MPIRUN.format(n=ranks).split() if ranks else []
+    line = [*launcher, sys.executable, "-m", "benchmarks.surveys", settings]
+    done = subprocess.run(line, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True)
+    return tuple(json.loads(done.stdout.splitlines()[-1]))
+
+
+def outside_row(rounds: int, path: Path, **network) -> Row:
     """The share of a prediction that is not the network's."""
-    from common.ring.single import SingleProcess
-
-    took = predict(path, name, side, SingleProcess(), rounds)
-    shares = [100 * (whole - network) / whole for whole, network in took]
-    note = f"{name}, {side} px, {Survey(path)}: reading, windows, blending, writing, picture"
+    took = [seconds_of(path, **network) for _ in range(rounds)]
+    shares = [100 * (whole - inside) / whole for whole, inside in took]
+    note = f"{network['model']}, {network['side']} px, {Survey(path)}, one core: reading, windows, blending, writing"
     return Row("share of predicting a survey outside the network", "%", shares, 10.0, note=note)
 
 
-# ---- in processes of their own -------------------------------------------------------------------------------
-
-
-def ring_rows(rounds: int, path: Path, name: str, side: int) -> list[Row]:
-    """One process and a ring of two, each process on a core of its own, in turn."""
+def ring_rows(rounds: int, path: Path, **network) -> list[Row]:
+    """Rings of one and of two in turn."""
     speeds: dict[int, list[float]] = {1: [], 2: []}
-    lines = len(Survey(path).inlines)
+    survey = Survey(path)
     for _ in range(rounds):
-        for count, found in speeds.items():
-            settings = {"path": str(path), "cores": [0, 1], "model": name, "size": side}
-            line = [*MPIRUN.format(n=count).split(), sys.executable, "-m", "benchmarks.surveys", json.dumps(settings)]
-            done = subprocess.run(line, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True)
-            found.append(lines / json.loads(done.stdout.splitlines()[-1])["seconds"])
-    note = f"{name}, {side} px, windows of 101, {Survey(path)}, a core each"
+        for ranks, found in speeds.items():
+            found.append(len(survey.inlines) / seconds_of(path, ranks=ranks, **network)[0])
+    note = f"{network['model']}, {network['side']} px, windows of 101, {survey}, a core each"
     one = Row("a survey by one process", "lines/s", speeds[1], note=note)
     two = Row("by a ring of two", "lines/s", speeds[2], note=note)
     twice = Row("2 x one process", "lines/s", [2 * speed for speed in speeds[1]])
@@ -151,18 +152,17 @@ def ring_rows(rounds: int, path: Path, name: str, side: int) -> list[Row]:
 
 
 def main() -> None:
-    """Predict with the ranks of this ring, and print the seconds."""
+    """Predict alone, or with the ranks of this ring, and print the seconds."""
     settings = json.loads(sys.argv[1])
-    rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
-    os.sched_setaffinity(0, {settings["cores"][rank]})
+    os.sched_setaffinity(0, {int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))})
     load_tensorflow()
     from common.ring.join import join
 
     def job(ring) -> None:
-        (took,) = predict(Path(settings["path"]), settings["model"], settings["size"], ring)
-        ring.print(json.dumps({"seconds": took[0]}))
+        took = predict(Path(settings["path"]), settings["model"], settings["side"], ring)
+        ring.print(json.dumps(took))
 
-    join(True, job, threads=1)
+    join(settings["hvd"], job, threads=1)
 
 
 if __name__ == "__main__":

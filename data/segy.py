@@ -7,7 +7,6 @@ import errno
 import itertools
 import os
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +23,8 @@ from data.tiles import check_is_file
 
 ENDINGS = (".sgy", ".segy")
 TEXT, HEADERS, TRACE_HEADER = 3200, 3600, 240  # bytes: the text header, with the binary one, of a trace
-FORMATS = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1, 9: 8, 10: 4, 11: 2, 12: 8, 16: 1}  # that segyio reads -> bytes a sample
+FORMATS = {1: "f4", 2: "i4", 3: "i2", 5: "f4", 6: "f8", 8: "i1", 9: "i8", 10: "u4", 11: "u2", 12: "u8", 16: "u1"}
 FLOAT, INT8 = 5, 8  # formats that are written
-NUMBERS = {FLOAT: "f4", INT8: "i1"}
 OFFSET, CDP, RECORD, TRACE_IN_RECORD = 37, 21, 9, 13  # bytes of a trace's header
 # Fields of 4 bytes that may hold line numbers: the usual ones first, last those that count traces.
 FIELDS = (189, 193, 9, 21, 17, 181, 185, 197, 73, 77, 81, 85, 205, 225, 233, 237, 25, 13, 5, 1)
@@ -40,17 +38,27 @@ def is_segy(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Line:
-    """Traces that make a section: their numbers in the file, and their columns, from `first` among the survey's on."""
+    """Traces that make a section: their numbers in the file, and their columns, rising, among those of the survey."""
 
     name: str
     traces: np.ndarray
     columns: np.ndarray
-    first: int = 0
+
+    @property
+    def places(self) -> np.ndarray:
+        """The traces' columns in the section, which begins with the first of them."""
+        return self.columns - self.columns[0]
 
     @property
     def width(self) -> int:
         """Columns of the section, those without a trace included."""
-        return int(self.columns[-1]) + 1
+        return int(self.places[-1]) + 1
+
+    def section(self, traces: np.ndarray, blank: float = 0) -> np.ndarray:
+        """Lay traces (N, samples) side by side: (samples, width), `blank` where a trace is missing."""
+        section = np.full((traces.shape[1], self.width), blank, traces.dtype)
+        section[:, self.places] = traces.T
+        return section
 
 
 class Survey:
@@ -66,21 +74,58 @@ class Survey:
         Raises:
             InputError: it cannot be read, is no SEG-Y, truncated, pre-stack, or has its line numbers elsewhere.
         """
-        self.path = Path(path)
-        self.bytes = {"inline_byte": inline_byte, "crossline_byte": crossline_byte}
-        self._reading = Lock()
-        self.head, self.format, self.endian, size = _read_head(self.path)
+        self.path, self.bytes, self._reading = Path(path), (inline_byte, crossline_byte), Lock()
         with _plain(self.path), warnings.catch_warnings(action="ignore"):
+            size = check_is_file(self.path)
+            with open(self.path, "rb") as file:
+                self.head = file.read(HEADERS)
+            self.endian = self._find_byte_order()
             try:
                 self._file = segyio.open(self.path, ignore_geometry=True, endian=self.endian)
             except (RuntimeError, IndexError, ValueError):
-                raise InputError(_wrong_length(self.path, self.head, self.format, self.endian, size)) from None
-        self.traces, self.samples = self._file.tracecount, len(self._file.samples)
+                raise InputError(self._wrong_length(size)) from None
+        facts = self._file.xfd.metrics()
+        self.traces, self.samples, self.format = facts["tracecount"], facts["samplecount"], facts["format"]
+        self.begin, self.size = facts["trace0"], TRACE_HEADER + facts["trace_bsize"]
         if not self.samples:
             raise InputError(f"{self.path} has no samples: its headers say 0 for each trace; get the file again")
-        self._begin = self._file.xfd.metrics()["trace0"]
         self._check_byte_order()
-        self._place(self._field(inline_byte), self._field(crossline_byte))
+        self._place()
+
+    def _find_byte_order(self) -> str:
+        """Tell it by the sample format's code, 1 to 16, which swapped is none."""
+        for endian in ("big", "little"):
+            if int.from_bytes(self.head[3224:3226], endian) in FORMATS:
+                return endian
+        raise InputError(
+            f"{self.path} is no SEG-Y, or has samples of a format that is not read: its bytes 3225 and 3226 say "
+            f"{int.from_bytes(self.head[3224:3226])}, not 1, 2, 3, 5, 6, 8 to 12 or 16; write it as floats (5)"
+        )
+
+    def _wrong_length(self, size: int) -> str:
+        """What is said of a file whose length does not fit its headers."""
+        samples = int.from_bytes(self.head[3220:3222], self.endian)
+        texts = int.from_bytes(self.head[3504:3506], self.endian, signed=True)
+        format = int.from_bytes(self.head[3224:3226], self.endian)
+        record = TRACE_HEADER + samples * np.dtype(FORMATS[format]).itemsize
+        traces, rest = divmod(size - HEADERS - TEXT * max(texts, 0), record)
+        if traces <= 0:
+            return f"{self.path} has no traces: {size} bytes, and its headers say {record} for each; get the file again"
+        return (
+            f"{self.path} is truncated, or its headers say another length than it has: {rest} bytes are left after "
+            f"{traces} traces of {samples} samples (bytes 3221 and 3222); get the file again"
+        )
+
+    def _check_byte_order(self) -> None:
+        """Refuse a file whose samples are swapped, which makes them rough, or whose headers contradict each other."""
+        said = int.from_bytes(self.head[3296:3300], self.endian)
+        values = self.sample(50)
+        swapped = self.format != 1 and _roughness(values.byteswap()) < 0.6 * _roughness(values)
+        if said in (0x04030201, 0x02010403) or swapped:
+            raise InputError(
+                f"{self.path} has two byte orders: its headers are {self.endian}-endian, "
+                f"{'its samples' if swapped else 'bytes 3297 to 3300 of its header'} are not; write it in one"
+            )
 
     def _field(self, byte: int) -> np.ndarray:
         """What all trace headers have from this byte on."""
@@ -89,17 +134,17 @@ class Survey:
         with _plain(self.path):
             return self._file.attributes(byte)[:]
 
-    def _place(self, inline: np.ndarray, crossline: np.ndarray) -> None:
+    def _place(self) -> None:
         """Give every trace its row and column among the inlines and crosslines; InputError: they make no sense."""
+        inline, crossline = map(self._field, self.bytes)
         inlines, self._rows = np.unique(inline, return_inverse=True)
         crosslines, self._columns = np.unique(crossline, return_inverse=True)
-        places = self._rows * len(crosslines) + self._columns
         n, area = self.traces, len(inlines) * len(crosslines)
-        if area == 1:
-            places = self._field(CDP)
-        order = np.lexsort((self._field(OFFSET), places))
+        places = self._rows * len(crosslines) + self._columns if area > 1 else self._field(CDP)
+        offsets = self._field(OFFSET)
+        order = np.lexsort((offsets, places))
         again = np.diff(places[order]) == 0  # traces of the same place as the one before
-        if np.any(again & (np.diff(self._field(OFFSET)[order]) != 0)) or (area == 1 and self._has_shots()):
+        if np.any(again & (np.diff(offsets[order]) != 0)) or (area == 1 and self._has_shots()):
             raise InputError(
                 f"{self.path} is pre-stack: gathers, whose traces differ in offset or shot; stack it first"
             )
@@ -107,34 +152,33 @@ class Survey:
         doubtful = not volume or again.any() or n < SPARSE * area
         if doubtful and n > 3 and (found := self._find_lines()):
             raise InputError(
-                f"{self.path} has no volume's line numbers at bytes {' and '.join(map(str, self.bytes.values()))}, but "
-                f"what looks like inlines at byte {found[0]} and crosslines at {found[1]}: "
+                f"{self.path} has no volume's line numbers at bytes {self.bytes[0]} and {self.bytes[1]}, but what "
+                f"looks like inlines at byte {found[0]} and crosslines at {found[1]}: "
                 f"--inline_byte={found[0]} --crossline_byte={found[1]}"
             )
         if volume and again.any():
-            first = order[np.flatnonzero(again)[0]]
+            twice = order[:-1][again][0]
             raise InputError(
-                f"{self.path} has several traces of inline {inline[first]}, crossline {crossline[first]}; give the "
-                "bytes of its line numbers with --inline_byte and --crossline_byte, or remove what is there twice"
+                f"{self.path} has several traces of inline {inline[twice]}, crossline {crossline[twice]}; remove what "
+                "is there twice, or give --inline_byte and --crossline_byte where they are others"
             )
         self.inlines, self.crosslines = (inlines, crosslines) if volume else (inlines[:0], crosslines[:0])
 
     def _has_shots(self) -> bool:
         """Whether several records have several traces each, as shot gathers do."""
-        records, receivers = (len(np.unique(self._field(byte))) for byte in (RECORD, TRACE_IN_RECORD))
-        return 1 < records < self.traces and 1 < receivers < self.traces
+        return all(1 < len(np.unique(self._field(byte))) < self.traces for byte in (RECORD, TRACE_IN_RECORD))
 
     def _find_lines(self) -> tuple[int, int] | None:
         """The first two header fields that number a well filled area, inlines the slower one; None: there are none."""
-        fields = {byte: self._field(byte) for byte in FIELDS}
-        ranks = {byte: np.unique(values, return_inverse=True) for byte, values in fields.items()}
+        ranks = {byte: np.unique(self._field(byte), return_inverse=True) for byte in FIELDS}
         ranks = {byte: rank for byte, rank in ranks.items() if 1 < len(rank[0]) < self.traces}
         for slow, fast in itertools.permutations(ranks, 2):
             (a, rows), (b, columns) = ranks[slow], ranks[fast]
-            if not self.traces <= len(a) * len(b) <= 2 * self.traces:
-                continue
-            changes = [np.count_nonzero(np.diff(values)) for values in (rows, columns)]
-            if changes[0] < changes[1] and len(np.unique(rows * len(b) + columns)) == self.traces:
+            if (
+                self.traces <= len(a) * len(b) <= 2 * self.traces
+                and np.count_nonzero(np.diff(rows)) < np.count_nonzero(np.diff(columns))
+                and len(np.unique(rows * len(b) + columns)) == self.traces
+            ):
                 return slow, fast
         return None
 
@@ -149,11 +193,6 @@ class Survey:
             return f"{sides}, {self.traces} traces"
         return f"a line of {self.traces} traces x {self.samples} samples"
 
-    @property
-    def fingerprint(self) -> str:
-        """What tells it from other files, as far as its headers do."""
-        return f"{self}, text and binary header {zlib.crc32(self.head):08x}"
-
     def lines(self, direction: str) -> list[Line]:
         """The "inline" or "crossline" sections, in order of their numbers; of a single line, that one.
 
@@ -161,16 +200,13 @@ class Survey:
         """
         if not self.is_volume:
             return [Line("line", np.arange(self.traces), np.arange(self.traces))]
-        numbers, line, across = {
+        numbers, rows, columns = {
             "inline": (self.inlines, self._rows, self._columns),
             "crossline": (self.crosslines, self._columns, self._rows),
         }[direction]
-        order = np.lexsort((across, line))
-        parts = np.split(order, np.flatnonzero(np.diff(line[order])) + 1)
-        return [
-            Line(f"{direction} {number}", part, across[part] - across[part[0]], int(across[part[0]]))
-            for number, part in zip(numbers, parts, strict=True)
-        ]
+        order = np.lexsort((columns, rows))
+        parts = np.split(order, np.flatnonzero(np.diff(rows[order])) + 1)
+        return [Line(f"{direction} {number}", part, columns[part]) for number, part in zip(numbers, parts, strict=True)]
 
     def read(self, traces: np.ndarray) -> np.ndarray:
         """Read traces by their numbers: (N, samples), of the type that the file has, IBM floats as float32."""
@@ -185,56 +221,53 @@ class Survey:
         drawn = np.random.default_rng(seed).choice(self.traces, min(count, self.traces), replace=False)
         return self.read(np.sort(drawn))
 
-    def _check_byte_order(self) -> None:
-        """Refuse a file whose samples are swapped, which makes them rough, or whose headers contradict each other."""
-        said = int.from_bytes(self.head[3296:3300], self.endian)
-        values = self.sample(50)
-        swapped = self.format != 1 and _roughness(values.byteswap()) < 0.6 * _roughness(values)
-        if said in (0x04030201, 0x02010403) or swapped:
-            raise InputError(
-                f"{self.path} has two byte orders: its headers are {self.endian}-endian, "
-                f"{'its samples' if swapped else 'bytes 3297 to 3300 of its header'} are not; write it in one"
-            )
 
-    def begin_copy(self, path: Path, format: int, note: str) -> None:
-        """Make a file of this one's size and headers, yet without traces; `note`: a line for its text header.
+class Copy:
+    """A SEG-Y file with all headers of a survey and other samples, FLOAT or INT8; any process may write its traces."""
+
+    def __init__(self, survey: Survey, path: Path, format: int):
+        self.survey, self.path, self.format = survey, path, format
+        self._samples = np.dtype(FORMATS[format]).newbyteorder(survey.endian)
+        self._size = TRACE_HEADER + survey.samples * self._samples.itemsize  # bytes of a trace
+
+    def create(self, note: str) -> None:
+        """Make the file, yet without traces; `note`: a line for its text header.
 
         All of its space is taken now. OSError: there is not enough.
         """
-        with open(path, "wb") as file:
-            with open(self.path, "rb") as source:
-                head = bytearray(source.read(self._begin))
+        with open(self.survey.path, "rb") as source, open(self.path, "wb") as file:
+            head = bytearray(source.read(self.survey.begin))
             head[:TEXT] = _note(head[:TEXT], note)
-            head[3224:3226] = format.to_bytes(2, self.endian)
+            head[3224:3226] = self.format.to_bytes(2, self.survey.endian)
             file.write(head)
             file.flush()
-            size = self._begin + self.traces * (TRACE_HEADER + self.samples * FORMATS[format])
-            os.posix_fallocate(file.fileno(), 0, size)
-
-    def write(self, file: int, traces: np.ndarray, values: np.ndarray, format: int) -> None:
-        """Write traces (N, samples) with their headers to their places in a copy, an open file's descriptor."""
-        kind = np.dtype(NUMBERS[format]).newbyteorder(self.endian)
-        size = TRACE_HEADER + self.samples * FORMATS[format]
-        for trace, row in zip(traces.tolist(), values.astype(kind), strict=True):
-            put(file, self._header(trace) + row.tobytes(), self._begin + trace * size)
-
-    def _header(self, trace: int) -> bytes:
-        """A trace's header as it stands in the file."""
-        at = self._begin + trace * (TRACE_HEADER + self.samples * FORMATS[self.format])
-        return os.pread(self._source.fileno(), TRACE_HEADER, at)
+            os.posix_fallocate(file.fileno(), 0, self.survey.begin + self.survey.traces * self._size)
 
     @cached_property
-    def _source(self) -> BinaryIO:
-        return open(self.path, "rb")
+    def _files(self) -> tuple[BinaryIO, BinaryIO]:
+        return open(self.survey.path, "rb"), open(self.path, "r+b")
+
+    def write(self, traces: np.ndarray, values: np.ndarray) -> None:
+        """Write traces (N, samples) with their headers to their places; OSError when the disk is full."""
+        source, file = (opened.fileno() for opened in self._files)
+        for trace, row in zip(traces.tolist(), values.astype(self._samples), strict=True):
+            content = os.pread(source, TRACE_HEADER, self.survey.begin + trace * self.survey.size) + row.tobytes()
+            if os.pwrite(file, content, self.survey.begin + trace * self._size) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def read(self, traces: np.ndarray) -> np.ndarray:
+        """Read the samples of traces that were written: (N, samples), float32 or int8."""
+        size = self._size - TRACE_HEADER
+        places = (self.survey.begin + trace * self._size + TRACE_HEADER for trace in traces.tolist())
+        rows = b"".join(os.pread(self._files[1].fileno(), size, place) for place in places)
+        return np.frombuffer(rows, self._samples).reshape(len(traces), -1)
+
+    def flush(self) -> None:
+        """Wait until what was written is on the disk."""
+        os.fdatasync(self._files[1].fileno())
 
 
-def put(file: int, content: bytes, at: int) -> None:
-    """Write all of `content` at a place of an open file; OSError when it does not fit."""
-    if os.pwrite(file, content, at) < len(content):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-# ---- what a file is ------------------------------------------------------------------------------------------
+# ---- helpers ------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -245,41 +278,6 @@ def _plain(path: Path) -> Iterator[None]:
             yield
     except (RuntimeError, IndexError, ValueError) as error:
         raise InputError(f"{path} cannot be read as SEG-Y ({error}); get the file again") from None
-
-
-def _read_head(path: Path) -> tuple[bytes, int, str, int]:
-    """The text and the binary header of a file, its sample format, its byte order and its length in bytes.
-
-    The format's code, 1 to 16, tells the byte order: swapped it would be no code.
-    """
-    with _plain(path):
-        size = check_is_file(path)
-        with open(path, "rb") as file:
-            head = file.read(HEADERS)
-    if len(head) < HEADERS:
-        raise InputError(f"{path} is no SEG-Y: it has {size} bytes, the headers alone would have {HEADERS}")
-    codes = {order: int.from_bytes(head[3224:3226], order) for order in ("big", "little")}
-    for order, code in codes.items():
-        if code in FORMATS:
-            return head, code, order, size
-        if code in (4, 7, 15):
-            raise InputError(f"{path} has samples of the format {code}, which is not read; write it as IEEE floats (5)")
-    raise InputError(
-        f"{path} is no SEG-Y: bytes 3225 and 3226, the sample format, are {codes['big']}, not 1 to 16; name a .sgy"
-    )
-
-
-def _wrong_length(path: Path, head: bytes, format: int, endian: str, size: int) -> str:
-    """What is said of a file whose length does not fit its headers."""
-    samples, texts = int.from_bytes(head[3220:3222], endian), int.from_bytes(head[3504:3506], endian, signed=True)
-    record = TRACE_HEADER + samples * FORMATS[format]
-    traces, rest = divmod(size - HEADERS - TEXT * max(texts, 0), record)
-    if traces <= 0:
-        return f"{path} has no traces: {size} bytes, and its headers say {record} for each; get the file again"
-    return (
-        f"{path} is truncated, or its headers say another length than it has: {rest} bytes are left after {traces} "
-        f"traces of {samples} samples (bytes 3221 and 3222); get the file again"
-    )
 
 
 def _roughness(values: np.ndarray) -> float:

@@ -3,8 +3,8 @@
     python -m data.sample --survey=survey.sgy                # and survey_mask.sgy
     python -m data.sample --survey=survey.sgy --survey_size=300x300x500
 
-Modelled as the sample tiles are (data/sample.py), but in three dimensions: layers with folds and faults, dragged up by
-salt that continues from line to line. Lines are made one by one, so that memory does not grow with their number.
+Modelled as the sample tiles are (data/sample.py), at the scale that these have on average, but in three dimensions:
+layers with folds and faults, dragged up by salt that continues from line to line.
 """
 
 import argparse
@@ -21,25 +21,28 @@ from common.errors import InputError
 from common.files import replacing
 from data.waves import ricker, texture
 
-SIZE = (120, 140, 160)  # inlines, crosslines, samples
+SIZE = (120, 200, 240)  # inlines, crosslines, samples
 FIRST_INLINE, FIRST_CROSSLINE, INTERVAL, SPACING = 100, 300, 4000, 25  # numbers; microseconds; metres
 SHARE = 0.25  # of salt
-WAVELENGTH = 7  # samples
-COHERENT = 4  # lines over which what is incoherent changes
+# Lengths in lines, traces or samples. Windows of 101 fit them: another scale would look strange to networks.
+WAVELENGTH = 15
+BODIES = ((150, 0.5), (60, 0.12), (25, 0.03))  # of salt: lengths over which they change, and their weights
+REACH = 45  # over which salt drags layers up
+COHERENT = 4  # over which what is incoherent changes
 
 
 def survey_size(text: str) -> tuple[int, int, int]:
-    """An argparse type: inlines, crosslines and samples, as in 120x140x160."""
+    """An argparse type: inlines, crosslines and samples, as in 120x200x240."""
     sides = text.split("x")
     if len(sides) != 3 or not all(side.isdecimal() and 1 <= int(side) <= 10_000 for side in sides):
-        raise argparse.ArgumentTypeError(f"'{text}' is not inlines x crosslines x samples, as in 120x140x160")
+        raise argparse.ArgumentTypeError(f"'{text}' is not inlines x crosslines x samples, as in 120x200x240")
     return tuple(map(int, sides))
 
 
 class Field:
     """A smooth random field over a volume, mean about 0 and std about 1, read a line at a time."""
 
-    def __init__(self, rng: np.random.Generator, size: tuple[int, int, int], lengths: tuple[float, float, float]):
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int, int], *lengths: float):
         """`size`: inlines, crosslines, samples; `lengths`: over how many of each it changes."""
         self.size, self.length = size, lengths[0]
         nodes = [math.ceil(n / length) + 4 for n, length in zip(size, lengths, strict=True)]
@@ -48,10 +51,9 @@ class Field:
 
     def __getitem__(self, line: int) -> np.ndarray:
         """The field on an inline: (samples, crosslines)."""
-        at = line / self.length + 1
-        first, t = int(at), at % 1  # cubic B-spline between four planes
+        first, t = divmod(line / self.length, 1)  # cubic B-spline between four planes
         weights = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
-        plane = np.tensordot(weights.astype(np.float32), self.coarse[first - 1 : first + 3], 1)
+        plane = np.tensordot(weights.astype(np.float32), self.coarse[int(first) : int(first) + 4], 1)
         left, top = ((a - b) // 2 for a, b in zip(self.shape, self.size[1:], strict=True))
         plane = cv2.resize(plane, self.shape, interpolation=cv2.INTER_CUBIC)
         return plane[top : top + self.size[2], left : left + self.size[1]]
@@ -63,28 +65,22 @@ class Volume:
     def __init__(self, size: tuple[int, int, int], seed: int):
         rng = np.random.default_rng(seed)
         self.size, self.seed = size, seed
-        n, width, height = size
-        reach = min(size[1:])
-        self.bodies = [
-            (weight, Field(rng, size, (reach / k, reach / k, reach / k)))
-            for k, weight in ((1.5, 0.5), (4, 0.12), (10, 0.03))
-        ]
-        self.folds = Field(rng, size, (reach / 2, reach / 2, reach))
-        self.gain = Field(rng, size, (reach / 3, reach / 3, reach / 3))
+        n, width = size[:2]
+        self.bodies = [(weight, Field(rng, size, length, length, length)) for length, weight in BODIES]
+        self.folds = Field(rng, size, 100, 100, 200)
+        self.gain = Field(rng, size, 100, 100, 100)
         self.dip = rng.normal(0, 0.12, 2)  # samples a trace, samples a line
         self.faults = [
-            (rng.uniform(0, width), rng.normal(0, 0.5), rng.normal(0, 0.3), rng.normal(0, 1.2 * WAVELENGTH))
-            for _ in range(3)
+            (rng.uniform(0, width), rng.normal(0, 0.5), rng.normal(0, 0.3), rng.normal(0, WAVELENGTH)) for _ in range(3)
         ]
         self.series = int(rng.integers(2**32))  # seeds the layers: the same in every line
         some = np.stack([self._field(line) for line in np.linspace(0, n - 1, min(n, 24)).astype(int)])
         self.level = np.quantile(some, 1 - SHARE)
-        self.reach = 0.15 * height
 
     def _field(self, line: int) -> np.ndarray:
         """What exceeds a level where salt is: mostly below."""
-        y = np.mgrid[: self.size[2], : self.size[1]][0].astype(np.float32) / self.size[2]
-        return 0.7 * y + sum(weight * field[line] for weight, field in self.bodies)
+        down = np.linspace(0, 1, self.size[2], dtype=np.float32)[:, None]
+        return 0.7 * down + sum(weight * field[line] for weight, field in self.bodies)
 
     def line(self, line: int) -> tuple[np.ndarray, np.ndarray]:
         """Amplitudes float32 and the true mask, uint8 {0, 1}, of an inline, both (samples, crosslines)."""
@@ -93,16 +89,16 @@ class Volume:
         inside, outside = (cv2.distanceTransform(m, cv2.DIST_L2, cv2.DIST_MASK_5) for m in (salt, 1 - salt))
         distance = cv2.GaussianBlur(inside - outside, (0, 0), 0.7)
         y, x = np.mgrid[:height, :width].astype(np.float32)
-        depth = y + self.dip[0] * x + self.dip[1] * line + 0.05 * height * self.folds[line]
+        depth = y + self.dip[0] * x + self.dip[1] * line + 12 * self.folds[line]
         for at, lean, turn, throw in self.faults:
-            depth += np.clip((x - at - lean * (y - height / 2) - turn * (line - n / 2)) / 2, 0, 1) * throw
-        depth += 0.6 * self.reach * np.exp(np.minimum(distance, 0) / self.reach)  # dragged up by salt
+            depth += np.clip((x - at - lean * (y - height / 2) - turn * (line - n / 2)) / 4, 0, 1) * throw
+        depth += 0.6 * REACH * np.exp(np.minimum(distance, 0) / REACH)  # dragged up by salt
         layers = self._layers(depth) * np.exp(0.3 * self.gain[line])
         layers += 0.25 * self._noise(line, 1.0, 0.0)
         inner = 0.45 * (self._noise(line, 1.3, math.pi / 2) + 0.2 * layers)
-        downwards = cv2.Sobel(cv2.GaussianBlur(distance, (0, 0), 2), cv2.CV_32F, 0, 1, scale=1 / 8)
+        downwards = cv2.Sobel(cv2.GaussianBlur(distance, (0, 0), 4), cv2.CV_32F, 0, 1, scale=1 / 8)
         border = 3 * ricker(distance, WAVELENGTH) * (0.8 * downwards + 0.1)
-        image = layers + (inner - layers) / (1 + np.exp(-np.clip(2 * distance, -30, 30))) + border
+        image = layers + (inner - layers) / (1 + np.exp(-np.clip(distance, -30, 30))) + border
         return (1000 * image).astype(np.float32), (distance > 0).astype(np.uint8)
 
     def _noise(self, line: int, scale: float, angle: float) -> np.ndarray:
@@ -143,35 +139,29 @@ def make_survey(path: str | Path, *, size: tuple[int, int, int] = SIZE, seed: in
     with replacing(path) as image, replacing(mask_path) as mask, ExitStack() as stack:
         files = [stack.enter_context(_create(*made, size)) for made in ((image, 1), (mask, 8))]
         for k in range(size[0]):
-            for file, values in zip(files, volume.line(k), strict=True):
-                _write_line(file, k, values.T)
+            for file, section in zip(files, volume.line(k), strict=True):
+                file.trace[k * size[1] : (k + 1) * size[1]] = np.ascontiguousarray(section.T, file.dtype)
     return mask_path
 
 
-def _create(path: Path, format: int, size: tuple[int, int, int]):
+def _create(path: Path, format: int, size: tuple[int, int, int]) -> segyio.SegyFile:
     """An empty SEG-Y file for such a volume, opened by segyio."""
     spec = segyio.spec()
     spec.format, spec.tracecount, spec.samples = format, size[0] * size[1], np.arange(size[2]) * INTERVAL / 1000
-    file = segyio.create(path, spec)
+    file, field = segyio.create(path, spec), segyio.TraceField
     lines = {1: "SAMPLE SURVEY: GENERATED, NOT RECORDED", 2: "INLINE IN BYTES 189-192, CROSSLINE IN 193-196"}
     file.text[0] = segyio.tools.create_text_header(lines | {39: "SEG Y REV1", 40: "END TEXTUAL HEADER"})
     file.bin.update({segyio.BinField.Traces: size[1], segyio.BinField.SortingCode: 4, segyio.BinField.SEGYRevision: 1})
-    return file
-
-
-def _write_line(file, line: int, traces: np.ndarray) -> None:
-    """Write the traces of an inline (crosslines, samples) with their headers."""
-    first, field = line * len(traces), segyio.TraceField
-    for k in range(len(traces)):
-        file.header[first + k] = {
-            field.TRACE_SEQUENCE_FILE: first + k + 1,
-            field.CDP: first + k + 1,
+    for k, (line, trace) in enumerate(np.ndindex(size[:2])):
+        file.header[k] = {
+            field.TRACE_SEQUENCE_FILE: k + 1,
+            field.CDP: k + 1,
             field.TraceIdentificationCode: 1,
-            field.TRACE_SAMPLE_COUNT: traces.shape[1],
+            field.TRACE_SAMPLE_COUNT: size[2],
             field.TRACE_SAMPLE_INTERVAL: INTERVAL,
-            field.CDP_X: k * SPACING,
+            field.CDP_X: trace * SPACING,
             field.CDP_Y: line * SPACING,
             field.INLINE_3D: FIRST_INLINE + line,
-            field.CROSSLINE_3D: FIRST_CROSSLINE + k,
+            field.CROSSLINE_3D: FIRST_CROSSLINE + trace,
         }
-    file.trace.raw[first : first + len(traces)] = np.ascontiguousarray(traces, file.dtype)
+    return file

@@ -1,28 +1,24 @@
 """Salt in a SEG-Y survey: its lines predicted one after another, by one process or shared among the ranks of a ring.
 
-What is written lies in a hidden folder until all of it is there, with a list of the lines that are. A line's result
+What is written lies in a hidden folder until all of it is there, with notes of the lines that are. A line's result
 depends on that line alone, never on who predicts it, or when: any number of ranks, and a run that was stopped and
 goes on, leave the same bytes.
 """
 
-import contextlib
 import json
 import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
 from common.digests import digest
-from common.errors import InputError, refusals
+from common.errors import refusals
 from common.files import replacing
 from common.locks import held
 from common.progress import bar
@@ -30,123 +26,88 @@ from common.ring.base import Ring
 from data.png import encode_png
 from data.probabilities import writing_array
 from data.sections import outline
-from data.segy import FLOAT, INT8, Line, Survey, put
+from data.segy import FLOAT, INT8, Copy
 from models.ensemble import Ensemble
 from models.walk import Walk
 from models.weights import versions
 
 SYNC = 5.0  # seconds after which finished lines are made sure of; a killed run repeats what it has done since
 SHOWN = 4  # lines in the picture
-
-T = TypeVar("T")
+NOTES = ("done", "salt", "nothing", "dead")  # of a line: whether it is done, how many samples ..., traces are dead
 
 
 class Unfinished:
-    """A folder with the files that a survey's prediction writes, of their final size, and the lines that are done."""
+    """A folder with the files that a survey's prediction writes, of their final size, and notes of finished lines."""
 
-    def __init__(self, folder: Path, walk: Walk, *, mask: bool):
-        self.folder, self.walk = folder, walk
-        self.formats = {"_salt.sgy": FLOAT} | ({"_mask.sgy": INT8} if mask else {})
-        self.first = folder / "first" if len(walk.directions) > 1 else None  # probabilities of the first direction
+    def __init__(self, folder: Path, walk: Walk, ensemble: Ensemble, *, mask: bool):
+        self.folder, self.walk, self.ensemble = folder, walk, ensemble
+        formats = {"salt": FLOAT} | ({"mask": INT8} if mask else {})
+        if len(walk.directions) > 1:
+            formats["first"] = FLOAT  # probabilities of the first direction
+        self.copies = {name: Copy(walk.survey, folder / f"{name}.sgy", format) for name, format in formats.items()}
 
-    @property
-    def paths(self) -> dict[str, Path]:
-        """What a file's name will end in, and where it is until then."""
-        return {ending: self.folder / ending.lstrip("_") for ending in self.formats}
-
-    def begin(self, note: str) -> None:
+    def begin(self) -> None:
         """Make the files unless they are there, and take all their space at once. InputError: there is not enough."""
-        made = [*self.paths.values(), *([self.first] if self.first else [])]
-        if all(path.is_file() for path in made) and (self.folder / "begun").is_file():
+        if (self.folder / "begun").exists():
             return
-        survey = self.walk.survey
-        try:
-            for ending, format in self.formats.items():
-                kind = {FLOAT: "SALT PROBABILITY 0 TO 1", INT8: "SALT MASK 0 OR 1"}[format]
-                survey.begin_copy(self.paths[ending], format, f"{kind} {note}")
-            if self.first:
-                with open(self.first, "wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, survey.traces * survey.samples * 4)
-            (self.folder / "begun").touch()
-        except OSError as error:
-            shutil.rmtree(self.folder)
-            raise InputError(
-                f"cannot write {self.folder.parent}: {error.strerror}; make room, or choose another --submission_path"
-            ) from None
-
-    def done(self, direction: str) -> dict[int, dict]:
-        """The lines of a direction that are done, by number, and what was counted in each."""
-        found = {}
-        for path in sorted(self.folder.glob(f"{direction}_*")):
-            for text in path.read_text().splitlines():
-                with contextlib.suppress(ValueError):  # the last one may be half
-                    record = json.loads(text)
-                    found[record["line"]] = record
-        return found
-
-    def work(self, direction: str, numbers: list[int], ensemble: Ensemble, ring: Ring, progress) -> None:
-        """Predict these lines of a direction and write their traces; `progress` is told after each."""
-        lines, last = self.walk.lines[direction], direction == self.walk.directions[-1]
-        with self._open() as files, open(self.folder / f"{direction}_{ring.rank}", "a", encoding="utf-8") as journal:
-            journal.write("\n")  # after half a line of a run that was killed
-            records, since = [], time.monotonic()
-            found = _side_by_side(lambda k: self.walk.predict(lines[k], ensemble.predictor), numbers, _at_once(ring))
+        kinds = {FLOAT: "SALT PROBABILITY 0 TO 1", INT8: "SALT MASK 0 OR 1"}
+        with refusals("write", self.folder.parent, "make room, or choose another --submission_path"):
             try:
-                for k, (probabilities, nothing) in zip(numbers, found, strict=True):
-                    store = self._store_last if last else self._store_first
-                    salt = store(files, lines[k], probabilities, ensemble)
-                    dead = int(nothing.all(axis=1).sum())
-                    records.append({"line": k, "salt": salt, "nothing": int(nothing.sum()), "dead": dead})
+                for copy in self.copies.values():
+                    copy.create(f"{kinds[copy.format]} BY {self.ensemble.name}, {'+'.join(self.walk.directions)}S")
+                for direction, lines in self.walk.lines.items():
+                    np.zeros((len(lines), len(NOTES)), "<i8").tofile(self.folder / direction)
+                (self.folder / "begun").touch()
+            except OSError:
+                shutil.rmtree(self.folder)
+                raise
+
+    def notes(self, direction: str) -> np.ndarray:
+        """Read the notes of a direction's lines: (lines, NOTES)."""
+        return np.fromfile(self.folder / direction, "<i8").reshape(-1, len(NOTES))
+
+    def work(self, direction: str, numbers: list[int], ring: Ring, progress) -> None:
+        """Predict these lines of a direction and write their traces; `progress` is told after each."""
+        unsure, since = {}, time.monotonic()
+        with refusals("write", self.folder, "the same command goes on"), ThreadPoolExecutor(_at_once(ring)) as pool:
+            lines = {pool.submit(self._predict, direction, k): k for k in numbers}
+            try:
+                for line in as_completed(lines):
+                    unsure[lines[line]] = line.result()
                     progress(1)
                     if time.monotonic() - since > SYNC:
-                        self._note(journal, files, records)
-                        records, since = [], time.monotonic()
+                        self._note(direction, unsure)
+                        unsure, since = {}, time.monotonic()
             finally:
-                self._note(journal, files, records)
+                pool.shutdown(cancel_futures=True)
+                self._note(direction, unsure)
 
-    def _note(self, journal, files: dict[str, int], records: list[dict]) -> None:
+    def _predict(self, direction: str, k: int) -> tuple[int, ...]:
+        """Predict a line and write its traces, of two directions the mean; returns its NOTES."""
+        line, first = self.walk.lines[direction][k], self.copies.get("first")
+        probabilities, nothing = self.walk.predict(line, self.ensemble.predictor)
+        if direction != self.walk.directions[-1]:
+            first.write(line.traces, probabilities)
+            return 1, 0, 0, 0
+        if first:
+            probabilities = (first.read(line.traces) + probabilities) * np.float32(0.5)
+        mask = self.walk.mask(line, probabilities, self.ensemble).T[line.places]
+        for name, values in (("salt", probabilities), ("mask", mask)):
+            if name in self.copies:
+                self.copies[name].write(line.traces, values)
+        return 1, int(mask.sum()), int(nothing.sum()), int(nothing.all(axis=1).sum())
+
+    def _note(self, direction: str, notes: dict[int, tuple[int, ...]]) -> None:
         """Write down lines as done, once their traces are on the disk."""
-        for file in files.values():
-            os.fdatasync(file)
-        journal.write("".join(json.dumps(record) + "\n" for record in records))
-        journal.flush()
-
-    @contextmanager
-    def _open(self) -> Iterator[dict[str, int]]:
-        """The files, opened; what the disk refuses is an InputError."""
-        with ExitStack() as stack:
-            files = {}
-            for name, path in (self.paths | ({"first": self.first} if self.first else {})).items():
-                files[name] = os.open(path, os.O_RDWR)
-                stack.callback(os.close, files[name])
-            with refusals("write", self.folder, "the same command goes on"):
-                yield files
-
-    def _store_first(self, files: dict[str, int], line: Line, probabilities: np.ndarray, ensemble: Ensemble) -> int:
-        """Keep what the first of two directions has found."""
-        size = self.walk.survey.samples * 4
-        for trace, row in zip(line.traces.tolist(), probabilities, strict=True):
-            put(files["first"], row.tobytes(), trace * size)
-        return 0
-
-    def _store_last(self, files: dict[str, int], line: Line, probabilities: np.ndarray, ensemble: Ensemble) -> int:
-        """Write a line's traces, the mean over both directions if there are two; returns how many samples are salt."""
-        survey = self.walk.survey
-        if self.first:
-            size = survey.samples * 4
-            rows = (os.pread(files["first"], size, trace * size) for trace in line.traces.tolist())
-            before = np.frombuffer(b"".join(rows), np.float32).reshape(probabilities.shape)
-            probabilities = (before + probabilities) * np.float32(0.5)
-        mask = self.walk.mask(line, probabilities, ensemble)
-        for ending, values in (("_salt.sgy", probabilities), ("_mask.sgy", mask)):
-            if ending in self.formats:
-                survey.write(files[ending], line.traces, values, self.formats[ending])
-        return int(mask.sum())
+        for copy in self.copies.values():
+            copy.flush()
+        with open(self.folder / direction, "r+b") as file:
+            for k, note in notes.items():
+                os.pwrite(file.fileno(), np.array(note, "<i8").tobytes(), k * 8 * len(NOTES))
 
     def counts(self) -> dict[str, int]:
-        """How many samples are salt, how many mean nothing, and how many traces are dead, of all that is done."""
-        records = self.done(self.walk.directions[-1]).values()
-        return {name: sum(record[name] for record in records) for name in ("salt", "nothing", "dead")}
+        """How many lines are done, samples are salt, samples mean nothing, and traces are dead."""
+        return dict(zip(NOTES, self.notes(self.walk.directions[-1]).sum(axis=0).tolist(), strict=True))
 
     def __str__(self) -> str:
         """Size, share of salt and of what means nothing, and windows, in a line."""
@@ -158,40 +119,46 @@ class Unfinished:
             found += f", {counts['nothing'] / samples:.2%} means nothing ({counts['dead']} traces{fills})"
         return found + (f", {self.walk.remark}" if self.walk.remark else "")
 
-    def finish(self, stem: Path, ensemble: Ensemble, *, array: bool) -> list[str]:
+    def finish(self, stem: Path, *, array: bool) -> list[str]:
         """Give the files their names, with a picture and, if wanted, an .npy beside them; returns what they end in."""
-        salt = Survey(self.paths["_salt.sgy"], **self.walk.survey.bytes)
-        made = self.paths | {"_lines.png": self.folder / "lines.png"}
-        made["_lines.png"].write_bytes(encode_png(_picture(self.walk, salt, ensemble)))
+        made = {f"_{name}.sgy": self.copies[name].path for name in ("salt", "mask") if name in self.copies}
+        made["_lines.png"] = self.folder / "lines.png"
+        made["_lines.png"].write_bytes(encode_png(self._picture()))
         if array:
             made["_probabilities.npy"] = self.folder / "probabilities.npy"
-            _write_array(made["_probabilities.npy"], salt)
+            self._write_array(made["_probabilities.npy"])
         for ending, path in made.items():
             with replacing(f"{stem}{ending}", exclusive=True) as temporary:
                 os.rename(path, temporary)
         shutil.rmtree(self.folder)
         return list(made)
 
+    def _picture(self) -> np.ndarray:
+        """Draw a few lines one below the other, their salt outlined: BGR uint8."""
+        lines, shown = self.walk.lines[self.walk.directions[0]], []
+        for k in np.unique(np.linspace(0, len(lines) - 1, SHOWN + 2).round().astype(int)[1:-1]):
+            mask = self.walk.mask(lines[k], self.copies["salt"].read(lines[k].traces), self.ensemble)
+            title = np.zeros((24, lines[k].width, 3), np.uint8)
+            cv2.putText(title, lines[k].name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+            shown += [title, outline(self.walk.section(lines[k])[0], mask)]
+        width = max(part.shape[1] for part in shown)
+        return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0))) for part in shown])
 
-def _side_by_side(function: Callable[[int], T], items: Iterable[int], count: int) -> Iterator[T]:
-    """Call `function` for each item, `count` at once, and yield the results in order."""
-    pool, running = ThreadPoolExecutor(count), deque()
-    try:
-        for item in items:
-            running.append(pool.submit(function, item))
-            if len(running) > count:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    def _write_array(self, path: Path) -> None:
+        """Write float16 (inlines, crosslines, samples), 0 where traces are missing; of a line (traces, samples)."""
+        survey = self.walk.survey
+        lines, width = survey.lines("inline"), len(survey.crosslines) or survey.traces
+        with writing_array(path, (*([len(lines)] if survey.is_volume else []), width, survey.samples)) as write:
+            for line in lines:
+                plane = np.zeros((width, survey.samples), np.float16)
+                plane[line.columns] = self.copies["salt"].read(line.traces)
+                write(plane)
 
 
 def _at_once(ring: Ring) -> int:
-    """How many lines to predict at once: operations of one thread leave this rank's other cores idle."""
-    if tf.config.list_physical_devices("GPU") or tf.config.threading.get_intra_op_parallelism_threads() != 1:
-        return 1
-    return max(1, len(os.sched_getaffinity(0)) // ring.local_size)
+    """How many lines to predict at once: on a CPU operations have one thread, so each core takes a line."""
+    cores = len(os.sched_getaffinity(0)) // ring.local_size
+    return 1 if tf.config.list_physical_devices("GPU") else max(1, cores)
 
 
 def predict_lines(
@@ -203,48 +170,26 @@ def predict_lines(
     in `folder` for this run alone.
     """
     name = ring.on_chief(lambda: f".unfinished_{_digest(walk, ensemble, shaping, mask)}")
-    unfinished = Unfinished(folder / name, walk, mask=mask)
+    unfinished = Unfinished(folder / name, walk, ensemble, mask=mask)
     ring.on_chief(lambda: stack.enter_context(held(unfinished.folder)))
-    ring.on_chief(lambda: unfinished.begin(f"BY {ensemble.name}, {'+'.join(walk.directions)}S"))
+    ring.on_chief(unfinished.begin)
     for direction, lines in walk.lines.items():
-        done = set(ring.on_chief(lambda direction=direction: sorted(unfinished.done(direction))))
-        if done:
-            ring.print(f"going on after {len(done)} of {len(lines)} {direction}s")
-        share = [k for k in range(len(lines)) if k not in done][ring.rank :: ring.size]
+        left = ring.on_chief(
+            lambda direction=direction: np.flatnonzero(unfinished.notes(direction)[:, 0] == 0).tolist()
+        )
+        if len(left) < len(lines):
+            ring.print(f"going on after {len(lines) - len(left)} of {len(lines)} {direction}s")
+        share = left[ring.rank :: ring.size]
         with bar(f"{walk.survey.path.name}, {direction}s", len(share), "line") as shown:
-            unfinished.work(direction, share, ensemble, ring, shown.update)
+            unfinished.work(direction, share, ring, shown.update)
         ring.on_all(lambda: None)  # the next direction reads what all ranks have written
     return unfinished
 
 
 def _digest(walk: Walk, ensemble: Ensemble, shaping: dict, mask: bool) -> str:
     """Of all that a survey's result depends on."""
-    status = walk.survey.path.resolve().stat()
-    survey = [str(walk.survey.path.resolve()), status.st_size, status.st_mtime_ns, walk.survey.bytes]
-    facts = [survey, ensemble.note, [recipe.sha256 for recipe in ensemble.recipes], shaping, mask, versions()]
+    path, weights = walk.survey.path.resolve(), [recipe.sha256 for recipe in ensemble.recipes]
+    status = path.stat()
+    survey = [str(path), status.st_size, status.st_mtime_ns, walk.survey.bytes]
+    facts = [survey, ensemble.note, weights, shaping, mask, versions()]
     return digest(json.dumps(facts, sort_keys=True))[:16]
-
-
-def _picture(walk: Walk, salt: Survey, ensemble: Ensemble) -> np.ndarray:
-    """A few lines one below the other, their salt outlined: BGR uint8."""
-    direction = walk.directions[0]
-    lines, shown = walk.lines[direction], []
-    for k in np.unique(np.linspace(0, len(lines) - 1, SHOWN + 2).round().astype(int)[1:-1]):
-        mask = np.zeros((walk.survey.samples, lines[k].width), np.uint8)
-        mask[:, lines[k].columns] = walk.mask(lines[k], salt.read(lines[k].traces), ensemble).T
-        title = np.zeros((24, lines[k].width, 3), np.uint8)
-        cv2.putText(title, lines[k].name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-        shown += [title, outline(walk.section(lines[k])[0], mask)]
-    width = max(part.shape[1] for part in shown)
-    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0))) for part in shown])
-
-
-def _write_array(path: Path, salt: Survey) -> None:
-    """Write float16 (inlines, crosslines, samples), 0 where there is no trace; of a single line (traces, samples)."""
-    lines = salt.lines("inline")
-    width = len(salt.crosslines) or salt.traces
-    with writing_array(path, (*([len(lines)] if salt.is_volume else []), width, salt.samples)) as write:
-        for line in lines:
-            plane = np.zeros((width, salt.samples), np.float16)
-            plane[line.first + line.columns] = salt.read(line.traces)
-            write(plane)

@@ -19,8 +19,7 @@ class Walk:
         """Fit the stretch of amplitudes, and choose the windows. InputError: the survey is too small, or is empty."""
         if slices != "inline" and not survey.is_volume:
             raise InputError(f"{survey.path} is a single line, without inlines and crosslines; leave out --slices")
-        self.survey, self.tile, self.overlap = survey, tile, overlap
-        self.directions = SLICES[slices]
+        self.survey, self.directions = survey, SLICES[slices]
         self.lines = {direction: survey.lines(direction) for direction in self.directions}
         for lines in self.lines.values():
             height, width = survey.samples, max(line.width for line in lines)
@@ -35,39 +34,28 @@ class Walk:
         self.remark = describe_gray(gray, nothing)
         if nothing.all():
             raise InputError(f"{survey.path} has no amplitudes: all that is sampled is dead, a fill value or NaN")
-        self.batch_size = self._choose_batch_size(batch_size)
-
-    @property
-    def windows(self) -> int:
-        """How many windows all lines have."""
-        return sum(self._count(line) for lines in self.lines.values() for line in lines)
-
-    def _choose_batch_size(self, most: int) -> int:
-        """The batch size up to `most` with which the fewest windows are computed: a last batch is filled up."""
-        counts = [self._count(line) for lines in self.lines.values() for line in lines]
+        shapes = [(survey.samples, line.width) for lines in self.lines.values() for line in lines]
+        counts = [count_windows(shape, tile, overlap) for shape in shapes]
+        self.windows = sum(counts)
+        # That batch size with which the fewest windows are computed: a line's last batch is filled up.
         kinds, times = np.unique(counts, return_counts=True)
-        most = min(most, int(kinds[-1]))
-        return min(range(most, most // 2, -1), key=lambda size: int((-(-kinds // size) * size * times).sum()))
-
-    def _count(self, line: Line) -> int:
-        return count_windows((self.survey.samples, line.width), self.tile, self.overlap)
+        most = min(batch_size, int(kinds[-1]))
+        computed = lambda size: int((-(-kinds // size) * size * times).sum())  # noqa: E731
+        self.batch_size = min(range(most, (most - 1) // 2, -1), key=computed)
+        self._how = {"tile": tile, "overlap": overlap, "batch_size": self.batch_size}
 
     def predict(self, line: Line, predict) -> tuple[np.ndarray, np.ndarray]:
         """Salt probabilities float32 and which samples mean nothing, bool, of a line's traces: (traces, samples)."""
-        gray, nothing = self.section(line)
-        probabilities = predict_section(gray, predict, tile=self.tile, overlap=self.overlap, batch_size=self.batch_size)
+        section, nothing = self.section(line)
+        probabilities = predict_section(section, predict, **self._how).T[line.places]
         probabilities[nothing] = 0
-        return probabilities[:, line.columns].T, nothing[:, line.columns].T
+        return probabilities, nothing
 
     def section(self, line: Line) -> tuple[np.ndarray, np.ndarray]:
-        """Gray values uint8 and which samples mean nothing, bool, (samples, width): where traces lack, nothing does."""
-        shape = self.survey.samples, line.width
-        gray, nothing = np.full(shape, self.stretch.blank, np.uint8), np.ones(shape, bool)
-        gray[:, line.columns], nothing[:, line.columns] = self.stretch.gray(self.survey.read(line.traces).T)
-        return gray, nothing
+        """Gray values uint8 (samples, width), and which samples of its traces mean nothing, bool (traces, samples)."""
+        gray, nothing = self.stretch.gray(self.survey.read(line.traces).T)
+        return line.section(gray.T, self.stretch.blank), nothing.T
 
     def mask(self, line: Line, probabilities: np.ndarray, ensemble: Ensemble) -> np.ndarray:
-        """Salt of a line's traces, uint8 {0, 1} (traces, samples), patches below the minimum area left out."""
-        section = np.zeros((self.survey.samples, line.width), np.float32)
-        section[:, line.columns] = probabilities.T
-        return salt_mask(section, ensemble.threshold, ensemble.min_area)[:, line.columns].T
+        """Salt of a line's section, uint8 {0, 1} (samples, width), patches below the minimum area left out."""
+        return salt_mask(line.section(probabilities), ensemble.threshold, ensemble.min_area)

@@ -11,11 +11,12 @@ import pytest
 import segyio
 
 from common.errors import InputError
-from data.segy import FLOAT, FORMATS, INT8, Survey
+from data.segy import FLOAT, FORMATS, INT8, Copy, Survey
 from tests.helpers.commands import refused
 from tests.helpers.segys import BAD_SURVEYS, CROSSLINES, INLINES, amplitudes, grid, patch, volume, write_segy
 
 TRACES = amplitudes(30)
+SIZES = {1: 4, 2: 4, 3: 2, 5: 4, 6: 8, 8: 1}  # bytes a sample, by format
 
 
 # ---- what is read --------------------------------------------------------------------------------------------
@@ -53,8 +54,12 @@ def test_traces_are_placed_by_their_headers(tmp_path):
     lines = {line.name: line for line in survey.lines("inline")}
     np.testing.assert_array_equal(lines["inline 10"].columns, [0, 1, 2, 3])
     np.testing.assert_array_equal(lines["inline 12"].columns, [0, 2, 3])
-    np.testing.assert_array_equal(lines["inline 14"].columns, [0, 1])
-    assert (lines["inline 14"].first, lines["inline 14"].width, lines["inline 12"].width) == (2, 2, 4)
+    np.testing.assert_array_equal(lines["inline 14"].columns, [2, 3])
+    np.testing.assert_array_equal(lines["inline 14"].places, [0, 1])
+    assert (lines["inline 14"].width, lines["inline 12"].width) == (2, 4)
+    section = lines["inline 12"].section(traces[4:7], 9)
+    np.testing.assert_array_equal(section[:, [0, 2, 3]], traces[4:7].T)
+    assert (section[:, 1] == 9).all()
     np.testing.assert_array_equal(survey.read(lines["inline 12"].traces), traces[4:7])
     assert sorted(np.concatenate([line.traces for line in survey.lines("crossline")])) == list(range(len(headers)))
 
@@ -129,10 +134,10 @@ def test_bytes_that_begin_no_field(tmp_path, byte):
 @pytest.mark.parametrize("endian", ["big", "little"])
 def test_samples_in_another_byte_order_than_the_headers(tmp_path, format, endian):
     path = volume(tmp_path / "x.sgy", 200, format=format, endian=endian)
-    record = 240 + 40 * FORMATS[format]
+    record = 240 + 40 * SIZES[format]
     content = bytearray(path.read_bytes())
     for at in range(3840, len(content), record):
-        samples = np.frombuffer(content[at : at + record - 240], f"V{FORMATS[format]}")
+        samples = np.frombuffer(content[at : at + record - 240], f"V{SIZES[format]}")
         kind = {2: "i4", 3: "i2", 5: "f4", 6: "f8"}[format]
         content[at : at + record - 240] = samples.view(kind).byteswap().tobytes()
     path.write_bytes(content)
@@ -167,15 +172,16 @@ def test_a_copy_keeps_all_headers_but_a_line_of_text_and_the_format(tmp_path, en
     path = volume(tmp_path / "x.sgy", format=source, endian=endian)
     survey = Survey(patch(path, 3600 + 232, b"anything"))  # bytes that segyio has no names for
     values = np.random.default_rng(0).integers(0, 2, (30, 40)).astype(np.float32)
-    survey.begin_copy(tmp_path / "y.sgy", format, "a note")
-    with open(tmp_path / "y.sgy", "r+b") as file:
-        for part in (np.arange(7, 30), np.arange(7)):
-            survey.write(file.fileno(), part, values[part], format)
+    copy = Copy(survey, tmp_path / "y.sgy", format)
+    copy.create("a note")
+    for part in (np.arange(7, 30), np.arange(7)):
+        copy.write(part, values[part])
+    np.testing.assert_array_equal(copy.read(np.arange(29, 3, -2)), values[29:3:-2])
     before, after = (path.read_bytes(), (tmp_path / "y.sgy").read_bytes())
     changed = [k for k in range(3600) if before[k] != after[k]]
     assert {k // 80 for k in changed if k < 3200} == {37}
     assert set(range(3200, 3600)) & set(changed) <= {3224, 3225}
-    sizes = [240 + 40 * FORMATS[f] for f in (source, format)]
+    sizes = [240 + 40 * SIZES[f] for f in (source, format)]
     assert len(after) == 3600 + 30 * sizes[1]
     for k in range(30):
         a, b = (3600 + k * size for size in sizes)
@@ -192,7 +198,7 @@ def test_the_note_stands_in_an_empty_line(tmp_path, code):
     lines = [f"C{k + 1:2} text {k}".ljust(80) for k in range(40)]
     lines[20] = "C21".ljust(80)
     survey = Survey(patch(volume(tmp_path / "x.sgy"), 0, "".join(lines).encode(code)))
-    survey.begin_copy(tmp_path / "y.sgy", FLOAT, "a note")
+    Copy(survey, tmp_path / "y.sgy", FLOAT).create("a note")
     text = (tmp_path / "y.sgy").read_bytes()[:3200].decode(code)
     found = [text[k : k + 80] for k in range(0, 3200, 80)]
     assert found[20] == "C21 A NOTE".ljust(80)

@@ -59,10 +59,19 @@ def gathers(path: Path) -> Path:
 
 
 BAD_SURVEYS = {  # what makes it, what is said of it
-    "an empty file": (lambda p: p.write_bytes(b""), "is no SEG-Y: it has 0 bytes"),
-    "a short text": (lambda p: p.write_text("id,rle_mask\n"), "is no SEG-Y: it has 12 bytes"),
-    "a long text": (lambda p: p.write_text("trace 1 2 3\n" * 2000), "is no SEG-Y: bytes 3225 and 3226"),
-    "zeros": (lambda p: p.write_bytes(bytes(9000)), "is no SEG-Y: bytes 3225 and 3226, the sample format, are 0"),
+    "an empty file": (
+        lambda p: p.write_bytes(b""),
+        "is no SEG-Y, or has samples of a format that is not read: its bytes 3225 and 3226 say 0",
+    ),
+    "a short text": (
+        lambda p: p.write_text("id,rle_mask\n"),
+        "is no SEG-Y, or has samples of a format that is not read: its bytes 3225 and 3226 say 0",
+    ),
+    "a long text": (lambda p: p.write_text("trace 1 2 3\n" * 2000), "is no SEG-Y, or"),
+    "zeros": (
+        lambda p: p.write_bytes(bytes(9000)),
+        "is no SEG-Y, or has samples of a format that is not read: its bytes 3225 and 3226 say 0",
+    ),
     "headers alone": (lambda p: os.truncate(volume(p), 3600), "has no traces: 3600 bytes"),
     "truncated": (lambda p: os.truncate(volume(p), 9999), "is truncated, or its headers say another length"),
     "cut in its first trace": (lambda p: os.truncate(volume(p), 3700), "has no traces"),
@@ -75,9 +84,15 @@ BAD_SURVEYS = {  # what makes it, what is said of it
         lambda p: patch(volume(p, format=6), 3504, b"\0\2"),
         "its headers say another length",
     ),
-    "fixed point with gain": (lambda p: patch(volume(p), 3224, b"\0\4"), "has samples of the format 4"),
-    "24 bits": (lambda p: patch(volume(p), 3224, b"\0\7"), "has samples of the format 7"),
-    "an unknown format": (lambda p: patch(volume(p), 3224, b"\0\x63"), "the sample format, are 99"),
+    "fixed point with gain": (
+        lambda p: patch(volume(p), 3224, b"\0\4"),
+        "that is not read: its bytes 3225 and 3226 say 4",
+    ),
+    "24 bits": (lambda p: patch(volume(p), 3224, b"\0\7"), "that is not read: its bytes 3225 and 3226 say 7"),
+    "an unknown format": (
+        lambda p: patch(volume(p), 3224, b"\0\x63"),
+        "that is not read: its bytes 3225 and 3226 say 99",
+    ),
     "gathers": (gathers, "is pre-stack: gathers"),
     "gathers of a line": (
         lambda p: write_segy(p, [{21: k // 3, 37: k % 3} for k in range(30)], amplitudes(30)),
