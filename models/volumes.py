@@ -66,6 +66,10 @@ class Unfinished:
         """Read the notes of a direction's lines: (lines, NOTES)."""
         return np.fromfile(self.folder / direction, "<i8").reshape(-1, len(NOTES))
 
+    def left(self, direction: str) -> list[int]:
+        """The numbers of a direction's lines that are not done."""
+        return np.flatnonzero(self.notes(direction)[:, 0] == 0).tolist()
+
     def work(self, direction: str, numbers: list[int], ring: Ring, progress) -> None:
         """Predict these lines of a direction and write their traces; `progress` is told after each."""
         unsure, since = {}, time.monotonic()
@@ -169,14 +173,12 @@ def predict_lines(
     A run is like this one that has the same survey, weights, code and `shaping` flags. `stack` keeps the hidden folder
     in `folder` for this run alone.
     """
-    name = ring.on_chief(lambda: f".unfinished_{_digest(walk, ensemble, shaping, mask)}")
-    unfinished = Unfinished(folder / name, walk, ensemble, mask=mask)
-    ring.on_chief(lambda: stack.enter_context(held(unfinished.folder)))
+    name = ring.on_chief(_digest, walk, ensemble, shaping, mask)
+    unfinished = Unfinished(folder / f".unfinished_{name}", walk, ensemble, mask=mask)
+    ring.on_chief(stack.enter_context, held(unfinished.folder))
     ring.on_chief(unfinished.begin)
     for direction, lines in walk.lines.items():
-        left = ring.on_chief(
-            lambda direction=direction: np.flatnonzero(unfinished.notes(direction)[:, 0] == 0).tolist()
-        )
+        left = ring.on_chief(unfinished.left, direction)
         if len(left) < len(lines):
             ring.print(f"going on after {len(lines) - len(left)} of {len(lines)} {direction}s")
         share = left[ring.rank :: ring.size]
