@@ -51,6 +51,10 @@ def parser(hvd: bool) -> Parser:
         type=number(int, 32, 1024),
         metavar="N",
     )
+    small = "of the epochs, how many come first at --small_size, in a cycle of their own; then from half the rate"
+    p.option("small_epochs", d.small_epochs, small, type=number(int, 0, 100000), metavar="N")
+    small = "side of the input in those, a multiple of 32 below --target_size"
+    p.option("small_size", d.small_size, small, type=number(int, 32, 1024), metavar="N")
     p.option("encoder_weights", d.encoder_weights, "ImageNet weights: imagenet, timm/NAME, or a file", metavar="PATH")
     p.option("drop", d.drop, "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
     p.group("how")
@@ -204,9 +208,11 @@ def train_epoch(run: Run, epoch: int) -> models.Recipe:
     recipe = make_recipe(run)
     cycle = learner.schedule.ended(progress.epoch)
     run.outputs.save(learner.ema, recipe, progress, result, trained, cycle=cycle)
-    left = (settings.epochs - progress.epoch) * progress.seconds / progress.epoch
+    left = settings.work(epoch + 1, settings.epochs) * progress.seconds / settings.work(0, epoch + 1)
+    kind = " (pseudo-labels)" * (epoch < settings.pretrain_epochs)
+    kind += f" ({settings.small_size} px)" * (epoch < settings.small_epochs)
     run.ring.print(
-        f"{title}: loss {trained.loss:.4f}{' (pseudo-labels)' * (epoch < settings.pretrain_epochs)}, "
+        f"{title}: loss {trained.loss:.4f}{kind}, "
         f"val_loss {result.loss:.4f}, val_score {result.score:.4f}{' (best)' * best}, "
         f"{trained.speed:.0f} images/s, {time.perf_counter() - began:.1f} s"
         f"{f', {duration(left)} left' if left else ''}"
@@ -224,7 +230,7 @@ def learn(run: Run, epoch: int, title: str) -> tuple[training.Epoch, training.Va
         trained = learner.train_epoch(run.batches.epoch(epoch), epoch, run.settings.lovasz_share(epoch), progress)
     with bar(f"{title}, validation", len(run.fold.val)) as shown:
         counted = training.validate(
-            learner.predictor, run.fold.val, ring, lambda count: shown.update(count * ring.size)
+            learner.at(epoch).predictor, run.fold.val, ring, lambda count: shown.update(count * ring.size)
         )
     return trained, counted
 
@@ -242,7 +248,7 @@ def make_recipe(run: Run) -> models.Recipe:
     return models.Recipe(
         teacher=progress.teacher or None,
         model=settings.model,
-        target_size=settings.target_size,
+        target_size=settings.size(progress.epoch - 1),  # at which they were validated
         fold=run.fold.name,
         folds=run.fold.count,
         fingerprint=run.fold.fingerprint,

@@ -135,6 +135,12 @@ def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) ->
     return [logits, *(head for part in parts for head in part.heads(features, stages))]
 
 
+def resized(model: keras.Model, size: int) -> keras.Model:
+    """Make the same network, of the same layers and variables, for inputs of another `size`, a multiple of 32."""
+    image = keras.Input((size, size, 1), name="image")
+    return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)
+
+
 def logits_only(model: keras.Model) -> keras.Model:
     """Make the same network, of the same variables, without what only its training needs."""
     return model if len(model.outputs) == 1 else keras.Model(model.inputs[0], model.outputs[0], name=model.name)

@@ -13,7 +13,7 @@ from common.ring.base import Ring
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.pretrained.load import load_encoder
-from models.unet import make_model
+from models.unet import make_model, resized
 from training.augment.augmenter import Augmenter
 from training.optimizer import AdamW
 from training.schedule import make_schedule
@@ -34,8 +34,19 @@ class Epoch:
     seconds: np.ndarray
 
 
+@dataclass(frozen=True)
+class Sized:
+    """What trains and predicts at one size of the network's input, with the variables that all sizes share."""
+
+    step: TrainingStep
+    predictor: Predictor
+
+
 class Learner:
-    """All that training changes, equal on every rank between epochs."""
+    """All that training changes, equal on every rank between epochs.
+
+    `step` and `predictor`, which is of the moving average, are those at full size; `at(epoch)` has those of an epoch.
+    """
 
     def __init__(self, settings: Settings, steps: int, ring: Ring, *, batch_size: int = 16, xla: bool | None = None):
         """Build everything for epochs of `steps` steps of `batch_size` tiles a rank.
@@ -43,34 +54,47 @@ class Learner:
         `xla`: None compiles with XLA on a GPU only. InputError, on all ranks, for what one of them cannot build.
         """
         self._ring, self._images = ring, batch_size * ring.size
+        self._settings, self._batch_size = settings, batch_size
         self._xla = bool(tf.config.list_physical_devices("GPU")) if xla is None else xla
-        ring.on_all(self._build, settings, steps, batch_size)
+        ring.on_all(self._build, settings, steps)
 
-    def _build(self, settings: Settings, steps: int, batch_size: int) -> None:
+    def _build(self, settings: Settings, steps: int) -> None:
         keras.utils.set_random_seed(settings.seed)
         build = partial(make_model, settings.model, settings.target_size, mixed_precision=settings.mixed_precision)
         self.net, self.ema = build(), build()
         self.pretrained = load_encoder(self.net, settings.encoder_weights) if settings.encoder_weights else None
         self._start = self.net.get_weights()
-        geometry = Geometry(settings.target_size)
         self.schedule = make_schedule(settings, steps, self._ring.size)
         weights = [v.value for v in self.net.trainable_variables]
-        optimizer = AdamW(weights, self.schedule, weight_decay=settings.weight_decay)
+        self._optimizer = AdamW(weights, self.schedule, weight_decay=settings.weight_decay)
 
-        self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *optimizer.variables]
+        self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *self._optimizer.variables]
         self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
-        self.predictor = Predictor([(self.ema, geometry)], batch_size=batch_size, xla=self._xla)
-        self.step = TrainingStep(
+        self._full = self._make_sized(self.net, self.ema, settings.target_size)
+        self._small, size = self._full, settings.small_size
+        if settings.small_epochs:
+            self._small = self._make_sized(resized(self.net, size), resized(self.ema, size), size)
+        self.step, self.predictor = self._full.step, self._full.predictor
+        self.restart()
+
+    def _make_sized(self, net: keras.Model, ema: keras.Model, size: int) -> Sized:
+        """Make the step and the predictor of the network and its average, built for inputs of `size`."""
+        settings, geometry = self._settings, Geometry(size)
+        step = TrainingStep(
             settings,
-            model=self.net,
-            ema=self.ema,
-            optimizer=optimizer,
+            model=net,
+            ema=ema,
+            optimizer=self._optimizer,
             augment=Augmenter(geometry, settings.augment),
             ring=self._ring,
             mean_from=self.schedule.tail(settings.swa) if settings.swa else None,
             xla=self._xla,
         )
-        self.restart()
+        return Sized(step, Predictor([(ema, geometry)], batch_size=self._batch_size, xla=self._xla))
+
+    def at(self, epoch: int) -> Sized:
+        """Give what trains and predicts in `epoch`, counted from 0."""
+        return self._small if epoch < self._settings.small_epochs else self._full
 
     def restart(self) -> None:
         """Make everything as new, for another fold: what is traced and compiled stays."""
@@ -100,11 +124,11 @@ class Learner:
         Raises:
             FloatingPointError: the loss or a statistic was not finite; says at which step. All ranks raise it.
         """
-        first = self.schedule.step(epoch)
+        first, step = self.schedule.step(epoch), self.at(epoch).step
         share = None if lovasz_share is None else tf.constant(lovasz_share)
         losses, clock = [], [time.perf_counter()]
         for k, (images, masks) in enumerate(batches):
-            losses.append(self.step(images, masks, tf.constant(first + k), share))
+            losses.append(step(images, masks, tf.constant(first + k), share))
             clock.append(time.perf_counter())
             progress(losses)
         losses = np.array([float(loss) for loss in losses])  # read at the end only, so that the device never waits

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -11,61 +11,70 @@ import tensorflow as tf
 from common.errors import InputError
 from training.settings import Settings
 
+REFINE = 0.5  # of the peak: where the cosines at full size begin that follow on epochs at a smaller one
+
 
 class Cycle(NamedTuple):
-    """A part of the training with a cosine of its own: `epochs` epochs of `steps` steps each."""
+    """A part of the training with a cosine of its own: `epochs` epochs of `steps` steps, from `share` of the peak."""
 
     epochs: int
     steps: int
+    share: float = 1.0
 
 
-def equal_cycles(epochs: int, cycles: int, steps: int, pretrain_epochs: int = 0) -> tuple[Cycle, ...]:
+def equal_cycles(epochs: int, cycles: int, steps: int, after: int = 0) -> list[Cycle]:
     """`epochs` epochs of `steps` steps in `cycles` cycles of equal length; epochs that are left over go to the first.
 
-    The first `pretrain_epochs` of them are a cycle of their own, before these.
+    `after`: epochs that come before them, for the message.
 
     Raises:
         InputError: more cycles than epochs.
     """
-    each, left = divmod(epochs - pretrain_epochs, cycles)
+    each, left = divmod(epochs, cycles)
     if not each:
-        after = f" after {pretrain_epochs} of pretraining" if pretrain_epochs else ""
+        told = f" after the first {after}, which are cycles of their own" if after else ""
         raise InputError(
-            f"--cycles={cycles} need an epoch each, --epochs={epochs} are too few{after}; ask for fewer cycles"
+            f"--cycles={cycles} need an epoch each, --epochs={epochs + after} are too few{told}; ask for fewer cycles"
         )
-    pretraining = (Cycle(pretrain_epochs, steps),) if pretrain_epochs else ()
-    return pretraining + tuple(Cycle(each + (left if k == 0 else 0), steps) for k in range(cycles))
+    return [Cycle(each + (left if k == 0 else 0), steps) for k in range(cycles)]
 
 
 def make_schedule(settings: Settings, steps: int, processes: int) -> "CosineCycles":
     """Plan the rate of a training of `steps` steps an epoch.
 
+    Epochs at a small size and those that pretrain are cycles of their own before the others, and not counted.
+
     A ring's batch is `processes` times larger; Adam's step then grows with the root (Malladi et al., 2022,
     arXiv:2205.10287), and the warm-up keeps the first steps small.
     """
+    ends = sorted({0, settings.small_epochs, settings.pretrain_epochs})
+    before = [Cycle(end - begin, steps) for begin, end in pairwise(ends)]
+    cycles = before + equal_cycles(settings.epochs - ends[-1], settings.cycles, steps, after=ends[-1])
+    begins = accumulate((cycle.epochs for cycle in cycles), initial=0)
+    refined = [0 < settings.small_epochs <= begin for begin in begins]
     return CosineCycles(
-        equal_cycles(settings.epochs, settings.cycles, steps, settings.pretrain_epochs),
+        [cycle._replace(share=REFINE if late else 1.0) for cycle, late in zip(cycles, refined, strict=False)],
         settings.learning_rate * math.sqrt(processes),
         warmup_epochs=settings.warmup_epochs,
-        pretraining=settings.pretrain_epochs > 0,
+        uncounted=len(before),
     )
 
 
 class CosineCycles:
     """The learning rate at a step: SGDR (Loshchilov and Hutter, 2017, arXiv:1608.03983), with cycles of any lengths.
 
-    Each restarts at the peak. What a cycle ends with makes a member of a snapshot ensemble (Huang et al., 2017,
-    arXiv:1704.00109). `ends`: epochs done at the end of each cycle.
+    Each restarts at its share of the peak. What a cycle ends with makes a member of a snapshot ensemble (Huang et al.,
+    2017, arXiv:1704.00109). `ends`: epochs done at the end of each cycle.
     """
 
-    def __init__(self, cycles: Sequence[Cycle], peak: float, *, warmup_epochs: int = 0, pretraining: bool = False):
+    def __init__(self, cycles: Sequence[Cycle], peak: float, *, warmup_epochs: int = 0, uncounted: int = 0):
         """The warm-up is part of the first cycle, of which it leaves an epoch at least to the cosine.
 
-        With `pretraining` the first cycle is not counted: its number is 0, and `count` is of the others.
+        The first `uncounted` cycles have number 0, and `count` is of the others.
         """
-        self._cycles, self._peak = tuple(cycles), peak
+        self._cycles, self._peaks = tuple(cycles), [cycle.share * peak for cycle in cycles]
         self.ends = tuple(accumulate(cycle.epochs for cycle in cycles))
-        self._uncounted = int(pretraining)
+        self._uncounted = uncounted
         self.count = len(cycles) - self._uncounted
         self._starts = (0, *accumulate(cycle.epochs * cycle.steps for cycle in cycles))  # the last is the end of all
         first = cycles[0]
@@ -77,7 +86,7 @@ class CosineCycles:
 
     def number(self, epoch: int) -> int:
         """Number, from 1, of the cycle that `epoch` is part of; 0 of one that is not counted."""
-        return self.cycle(epoch) + 1 - self._uncounted
+        return max(0, self.cycle(epoch) + 1 - self._uncounted)
 
     def ended(self, epochs: int) -> int | None:
         """Number, from 1, of the cycle that ends after so many epochs; None where none does, or there is but one."""
@@ -104,7 +113,8 @@ class CosineCycles:
         lengths = [end - begin for begin, end in zip(begins, self._starts[1:], strict=True)]
         done = tf.cast(step - tf.gather(tf.constant(begins, step.dtype), k), tf.float32)
         length = tf.gather(tf.constant(lengths, tf.float32), k)
-        cosine = self._peak * (0.5 * (1.0 + tf.cos(math.pi * (tf.minimum(done, length) / length))))
+        peak = tf.gather(tf.constant(self._peaks, tf.float32), k)
+        cosine = peak * (0.5 * (1.0 + tf.cos(math.pi * (tf.minimum(done, length) / length))))
         if not self._warmup:
             return cosine
-        return tf.where(step < self._warmup, self._peak * (tf.cast(step, tf.float32) / self._warmup), cosine)
+        return tf.where(step < self._warmup, self._peaks[0] * (tf.cast(step, tf.float32) / self._warmup), cosine)

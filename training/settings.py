@@ -17,6 +17,8 @@ class Settings:
 
     model: str = "resnet34"
     target_size: int = 128
+    small_epochs: int = 0
+    small_size: int = 64
     encoder_weights: str | None = None
     drop: str = "none"
     epochs: int = 90
@@ -38,6 +40,8 @@ class Settings:
     def from_flags(cls, args: Namespace) -> "Settings":
         """Read them from tgs_train.py's flags; InputError where these contradict each other."""
         pretraining = count_pretrain_epochs(args.epochs, args.teacher, args.pretrain_epochs)
+        if args.small_epochs:
+            check_small(args.small_epochs, args.small_size, args.epochs, args.target_size)
         return cls(**_known(vars(args) | {"pretrain_epochs": pretraining}))
 
     @classmethod
@@ -50,6 +54,14 @@ class Settings:
         there = asdict(other)
         return {name: (value, there[name]) for name, value in asdict(self).items() if value != there[name]}
 
+    def size(self, epoch: int) -> int:
+        """Give the side of the network's input, in pixels, in `epoch`, from 0."""
+        return self.small_size if epoch < self.small_epochs else self.target_size
+
+    def work(self, first: int, end: int) -> int:
+        """Give what the epochs from `first` up to `end`, not included, take: the sum of their inputs' pixels."""
+        return sum(self.size(epoch) ** 2 for epoch in range(first, end))
+
     def lovasz_share(self, epoch: int) -> float | None:
         """Give the share of the symmetric Lovász hinge in the loss of `epoch`, from 0; None where it never has one."""
         if not self.use_lovasz:
@@ -60,6 +72,21 @@ class Settings:
 def _known(flags: dict) -> dict:
     """Pick the settings out of flags."""
     return {field.name: flags[field.name] for field in fields(Settings) if field.name in flags}
+
+
+def check_small(small_epochs: int, small_size: int, epochs: int, target_size: int) -> None:
+    """InputError unless the first epochs can be trained at `small_size`, and others at `target_size`."""
+    if small_epochs >= epochs:
+        raise InputError(
+            f"--small_epochs={small_epochs} leave none of --epochs={epochs} for --target_size={target_size}; "
+            "give fewer of the first, or more of the second"
+        )
+    if small_size % 32:
+        raise InputError(
+            f"--small_size={small_size} is not a multiple of 32; take {max(1, round(small_size / 32)) * 32}"
+        )
+    if small_size >= target_size:
+        raise InputError(f"--small_size={small_size} is not below --target_size={target_size}; lower it")
 
 
 def count_pretrain_epochs(epochs: int, teacher: str | None, asked: int | None) -> int:
