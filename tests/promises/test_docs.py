@@ -95,7 +95,8 @@ def project(request, tmp_path_factory, monkeypatch, sample, folds) -> Path:
     (path / "keras" / "timm").mkdir(parents=True)
     shutil.copyfile(path / "model.safetensors", path / "keras" / "timm" / "resnet34.a1_in1k.safetensors")
     monkeypatch.setenv("KERAS_HOME", str(path / "keras"))
-    monkeypatch.setitem(IMAGENET, "tiny", IMAGENET["resnet34"])  # every network here is the tiny one
+    for name in ("tiny", "efficientnet_lite0"):
+        monkeypatch.setitem(IMAGENET, name, IMAGENET["resnet34"])  # every network here is the tiny one
     for script in [*ROOT.glob("tgs_*.py"), *ROOT.glob("*_multi_gpu_ring.sh")]:
         (path / script.name).symlink_to(script)
     return path
