@@ -15,6 +15,7 @@ import tensorflow as tf
 import tgs_predict
 import tgs_train
 from common.ring import SingleProcess
+from data.sample import make_tiles
 from models.unet import MODELS, make_model, resized
 from models.weights import load_model, load_recipe
 from tests.helpers.commands import error_line, run_here
@@ -57,13 +58,18 @@ def test_every_encoder_can_be_resized(name):
     keras.backend.clear_session()
 
 
-def test_the_step_and_the_predictor_are_those_of_the_epochs_size():
-    settings = Settings(model="tiny", target_size=64, small_size=32, small_epochs=2, epochs=3)
-    learner = Learner(settings, 1, SingleProcess(), batch_size=4)
-    sizes = [learner.at(epoch).predictor.models[0][1].size for epoch in range(4)]
-    assert sizes == [32, 32, 64, 64]
-    assert learner.at(2).predictor is learner.predictor
-    assert [learner.at(epoch).step._augment._geometry.size for epoch in (1, 2)] == [32, 64]
+def test_small_epochs_compute_what_a_network_of_that_size_does():
+    """The first loss, and what is predicted before: of a training small first, and of one that is small throughout."""
+    common = {"model": "tiny", "epochs": 3, "seed": 4}
+    first = Learner(Settings(target_size=64, small_size=32, small_epochs=2, **common), 1, SingleProcess(), batch_size=4)
+    throughout = Learner(Settings(target_size=32, **common), 1, SingleProcess(), batch_size=4)
+    images, masks = (values[:4] for values in make_tiles(np.random.default_rng(1), 4)[:2])
+    for epoch, alike in ((0, True), (1, True), (2, False)):
+        ours, theirs = first.at(epoch), throughout.at(epoch)
+        batch = (tf.constant(images), tf.constant(masks.astype(np.uint8)), tf.constant(0), None)
+        assert (float(ours.step.gradients(*batch)[0]) == float(theirs.step.gradients(*batch)[0])) == alike
+        assert np.array_equal(ours.predictor(images), theirs.predictor(images)) == alike
+    assert (first.at(2).step, first.at(2).predictor) == (first.step, first.predictor)
 
 
 # ---- schedule ----------------------------------------------------------------------------------------------
