@@ -174,7 +174,8 @@ def up_conv_bn_relu(x: KerasTensor, skip: KerasTensor | None, filters: int, *, c
     return layers.ReLU(name=f"{bn}.relu")(batch_norm(UpConv2D(filters, name=conv)(inputs), bn))
 
 
-def make_logits(x: KerasTensor, kernel: int, *, name: str) -> KerasTensor:
+def make_logits(x: KerasTensor, kernel: int, *, name: str, bias: bool = True) -> KerasTensor:
     """Convolve to one channel: (B, H, W, C) -> (B, H, W, 1)."""
     # A quarter of the pixels is salt: start from its log-odds.
-    return layers.Conv2D(1, kernel, padding="same", bias_initializer=initializers.Constant(-1.1), name=name)(x)
+    start = initializers.Constant(-1.1)
+    return layers.Conv2D(1, kernel, padding="same", use_bias=bias, bias_initializer=start, name=name)(x)

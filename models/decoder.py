@@ -1,8 +1,10 @@
-"""The decoder: from an encoder's features to features at every stride down to 1."""
+"""The decoder: from an encoder's features to features at every stride down to 1, and to logits."""
 
 from collections.abc import Sequence
 
-from models.blocks import conv_bn_relu, up_conv_bn_relu
+from keras import KerasTensor, layers
+
+from models.blocks import Enlarge, conv_bn_relu, make_logits, up_conv_bn_relu
 from models.encoders.resnet import Features
 from models.parts import Part
 
@@ -29,3 +31,16 @@ def unet_decoder(features: Features, channels: tuple[int, ...], parts: Sequence[
             x = part.stage(x, name)
         stages[stride] = x
     return stages
+
+
+def sum_logits(tops: Features) -> KerasTensor:
+    """Build logits (B, S, S, 1) from features by stride, of which one is 1: the sum of each one's, enlarged.
+
+    A convolution of features that are joined at full size would be the same sum, for several times as long.
+    """
+    logits = [make_logits(tops[1], 3, name="logits")]
+    for stride in sorted(tops.keys() - {1}):
+        name = f"hypercolumn.stride{stride}"
+        x = make_logits(tops[stride], 3, name=name, bias=False)
+        logits.append(Enlarge(stride, name=f"{name}.enlarge")(x))
+    return layers.Add(name="hypercolumn")(logits) if len(logits) > 1 else logits[0]

@@ -5,12 +5,11 @@ A part changes what the network is made of at one place or several, and leaves t
 
 from keras import KerasTensor, layers
 
-from models.blocks import Enlarge, convolve, make_logits
+from models.blocks import Enlarge, make_logits
 from models.encoders.resnet import Features
 from models.randomness import SpatialDropout
 
 REDUCTION = 2  # of channels in scSE's squeeze: the paper's choice
-WIDE = 16  # channels of a stage in the hypercolumn, at most: as many as stride 1 has
 DROPOUT = 0.2  # share of channels
 DROP_PATH = 0.2  # of the last block; the paper has 0.5 for 54 blocks
 
@@ -31,9 +30,9 @@ class Part:
         """Change what the decoder's stage `name` puts out, (B, H, W, C)."""
         return x
 
-    def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
-        """Change what the logits are computed from, (B, S, S, C), given all stages by stride."""
-        return x
+    def tops(self, tops: Features, stages: Features) -> Features:
+        """Change the features, by stride, whose enlarged logits are summed, given all stages; at first the last one."""
+        return tops
 
     def heads(self, features: Features, stages: Features) -> list[KerasTensor]:
         """Add outputs, for training only, to the encoder's features and the decoder's stages by stride."""
@@ -68,30 +67,24 @@ class Scse(Part):
         )(squeezed)
         channel = layers.Conv2D(filters, 1, activation="sigmoid", name=f"{name}.channel")(squeezed)  # (B, 1, 1, C)
         space = layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}.space")(x)  # (B, H, W, 1)
-        by_channel = layers.Multiply(name=f"{name}.by_channel")([x, channel])
-        by_space = layers.Multiply(name=f"{name}.by_space")([x, space])
-        return layers.Add(name=f"{name}.sum")([by_channel, by_space])
+        gate = layers.Add(name=f"{name}.gate")([channel, space])  # (B, H, W, C)
+        return layers.Multiply(name=f"{name}.product")([x, gate])
 
 
 class Hypercolumn(Part):
-    """Logits from all decoder stages, enlarged and joined (Hariharan et al., 2015, arXiv:1411.5752)."""
+    """Logits from all decoder stages (Hariharan et al., 2015, arXiv:1411.5752), enlarged after their convolution."""
 
-    def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
-        """Concatenate all stages at full size, (B, S, S, up to WIDE channels a stage)."""
-        columns = []
-        for stride, stage in stages.items():
-            name = f"hypercolumn.stride{stride}"
-            column = convolve(stage, WIDE, 1, name=f"{name}.conv") if stage.shape[-1] > WIDE else stage
-            columns.append(Enlarge(stride, name=f"{name}.enlarge")(column) if stride > 1 else column)
-        return layers.Concatenate(name="hypercolumn")(columns)
+    def tops(self, tops: Features, stages: Features) -> Features:
+        """Take every stage: logits are linear, so those of each are summed at full size, as the paper does."""
+        return stages
 
 
 class Dropout(Part):
     """A fifth of the channels before the logits dropped at random (Tompson et al., 2015, arXiv:1411.4280)."""
 
-    def top(self, x: KerasTensor, stages: Features) -> KerasTensor:
-        """Drop channels of x while training."""
-        return SpatialDropout(DROPOUT, name="dropout")(x)
+    def tops(self, tops: Features, stages: Features) -> Features:
+        """Drop channels of each while training."""
+        return {stride: SpatialDropout(DROPOUT, name=f"dropout.stride{stride}")(x) for stride, x in tops.items()}
 
 
 class Deep(Part):

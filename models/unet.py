@@ -9,8 +9,7 @@ from keras import KerasTensor, layers
 
 from common.errors import InputError
 from common.names import find, list_names
-from models.blocks import make_logits
-from models.decoder import unet_decoder
+from models.decoder import sum_logits, unet_decoder
 from models.encoders.efficientnet import efficientnet_lite, efficientnet_v2
 from models.encoders.resnet import Features, resnet, tiny
 from models.parts import PARTS, Part
@@ -34,6 +33,7 @@ class Architecture:
 
 
 WIDTHS = (256, 128, 64, 32, 16)
+LIGHT = (96, 64, 32, 24, 16)  # beside encoders of 16 to 112 channels at strides 2 to 16
 
 
 def _resnet(about: str, blocks: tuple[int, int, int, int], **kind: bool) -> Architecture:
@@ -41,7 +41,7 @@ def _resnet(about: str, blocks: tuple[int, int, int, int], **kind: bool) -> Arch
 
 
 def _lite(about: str, **scale: float) -> Architecture:
-    return Architecture(partial(efficientnet_lite, **scale), WIDTHS, about)
+    return Architecture(partial(efficientnet_lite, **scale), LIGHT, about)
 
 
 def _v2(about: str, version: str) -> Architecture:
@@ -56,9 +56,9 @@ MODELS: dict[str, Architecture] = {
     "seresnet18": _resnet("14.4 M parameters, SE-ResNet-18", SMALL, squeeze=True),
     "seresnet34": _resnet("24.6 M parameters, SE-ResNet-34", LARGE, squeeze=True),
     "seresnet50": _resnet("35.1 M parameters, SE-ResNet-50", LARGE, bottleneck=True, squeeze=True),
-    "efficientnet_lite0": _lite("5.2 M parameters, EfficientNet-Lite0"),
-    "efficientnet_lite1": _lite("6.0 M parameters, EfficientNet-Lite1", depth=1.1),
-    "efficientnet_lite2": _lite("6.8 M parameters, EfficientNet-Lite2", width=1.1, depth=1.2),
+    "efficientnet_lite0": _lite("3.6 M parameters, EfficientNet-Lite0"),
+    "efficientnet_lite1": _lite("4.4 M parameters, EfficientNet-Lite1", depth=1.1),
+    "efficientnet_lite2": _lite("5.1 M parameters, EfficientNet-Lite2", width=1.1, depth=1.2),
     "efficientnetv2_b0": _v2("7.6 M parameters, EfficientNetV2-B0", "B0"),
     "efficientnetv2_b1": _v2("8.6 M parameters, EfficientNetV2-B1", "B1"),
     "efficientnetv2_b2": _v2("10.5 M parameters, EfficientNetV2-B2", "B2"),
@@ -127,11 +127,10 @@ def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) ->
     """Build a network's outputs: logits, and what its parts add."""
     features = architecture.encoder(image, **{key: value for part in parts for key, value in part.encoder().items()})
     stages = unet_decoder(features, architecture.decoder, parts)
-    x = stages[1]
+    tops = {1: stages[1]}
     for part in parts:
-        x = part.top(x, stages)
-    x = make_logits(x, 3, name="logits")
-    logits = layers.Activation("linear", dtype="float32", name="float32")(x)  # the losses' type
+        tops = part.tops(tops, stages)
+    logits = layers.Activation("linear", dtype="float32", name="float32")(sum_logits(tops))  # the losses' type
     return [logits, *(head for part in parts for head in part.heads(features, stages))]
 
 

@@ -1,5 +1,7 @@
 """One training step, from a uint8 batch to updated weights; no input, output or bookkeeping in here."""
 
+from functools import partial
+
 import keras
 import tensorflow as tf
 
@@ -14,8 +16,9 @@ from training.settings import Settings
 class TrainingStep:
     """Augment, forward, loss, gradients, average over the ring, update, moving average of the weights.
 
-    Forward and backward are one compiled function and the update another; the allreduce lies between them, since
-    Horovod's operations have no XLA kernel.
+    In a ring forward and backward are one compiled function and the update another; the allreduce lies between them,
+    since Horovod's operations have no XLA kernel. A single process compiles all as one: a weight is then updated while
+    the gradients of others are still computed.
     """
 
     def __init__(
@@ -41,8 +44,12 @@ class TrainingStep:
         self.mean_from = mean_from
         self._weights = [v.value for v in model.trainable_variables]
         self._followed = [(e.value, v.value) for e, v in zip(ema.variables, model.variables, strict=True)]
-        self.gradients = tf.function(self._compute_gradients, jit_compile=xla, autograph=False)
-        self._apply = tf.function(self._apply_gradients, jit_compile=xla, autograph=False)
+        compiled = partial(tf.function, jit_compile=xla, autograph=False)
+        self.gradients, update = compiled(self._compute_gradients), compiled(self._apply_gradients)
+        if ring.compiles:
+            self._step = compiled(partial(self._do, self._compute_gradients, self._apply_gradients))
+        else:
+            self._step = partial(self._do, self.gradients, update)
 
     def __call__(
         self, images: tf.Tensor, masks: tf.Tensor, step: tf.Tensor, lovasz_share: tf.Tensor | None
@@ -54,9 +61,11 @@ class TrainingStep:
             step: int32 scalar, counted from the start of training; with the seed it fixes all that is left to chance.
             lovasz_share: float32 scalar 0..1, share of the symmetric Lovász hinge in the loss; None never computes it.
         """
-        loss, gradients = self.gradients(images, masks, step, lovasz_share)
-        gradients = self._ring.average(gradients, "gradients")
-        self._apply(gradients, step)
+        return self._step(images, masks, step, lovasz_share)
+
+    def _do(self, compute, update, images, masks, step, lovasz_share):
+        loss, gradients = compute(images, masks, step, lovasz_share)
+        update(self._ring.average(gradients, "gradients"), step)
         return loss
 
     def _compute_gradients(self, images, masks, step, lovasz_share):

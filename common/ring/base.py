@@ -16,6 +16,7 @@ class Ring(ABC):
     """The processes that compute together, of which this one is number `rank`, from 0, of `size`."""
 
     rank, size, local_rank, local_size = 0, 1, 0, 1
+    compiles = False  # whether `average` may be a part of a compiled function
 
     @property
     def chief(self) -> bool:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from common.ring import SingleProcess
 from models import PARTS, Part, blocks, make_model
-from models.decoder import unet_decoder
+from models.decoder import sum_logits, unet_decoder
 from models.encoders import resnet as encoders
 from models.losses import bce, loss_of_outputs
 from models.randomness import step_random
@@ -143,22 +143,17 @@ def test_scse_by_hand():
 
 
 def test_hypercolumn_by_hand():
-    """A coarse pixel pair 0 and 4, enlarged twice, is 0, 1, 3, 4: pixel centres, the outer ones kept."""
-    fine, coarse = keras.Input((2, 4, 1)), keras.Input((1, 2, 1))
-    model = keras.Model([fine, coarse], PARTS["hypercolumn"].top(fine, {2: coarse, 1: fine}))
-    own = np.arange(8, dtype=np.float32).reshape(1, 2, 4, 1)
-    y = model([own, np.array([[[[0], [4]]]], np.float32)]).numpy()[0]
-    assert y[..., 1] == pytest.approx(own[0, ..., 0])
-    assert y[..., 0] == pytest.approx(np.array([[0, 1, 3, 4]] * 2))
-
-
-def test_wide_stages_are_reduced_before_they_are_enlarged():
-    stages = {4: keras.Input((2, 2, 40)), 2: keras.Input((4, 4, 16)), 1: keras.Input((8, 8, 5))}
-    joined = PARTS["hypercolumn"].top(stages[1], stages)
-    assert joined.shape == (None, 8, 8, 16 + 16 + 5)
-    (conv,) = (layer for layer in keras.Model(list(stages.values()), joined).layers if layer.weights)
-    assert conv.name == "hypercolumn.stride4.conv"
-    assert conv.kernel.shape == (1, 1, 40, 16)
+    """Logits of a coarse pixel pair 0 and 4, enlarged twice, are 0, 1, 3, 4: pixel centres, the outer ones kept."""
+    fine, coarse = keras.Input((2, 4, 2)), keras.Input((1, 2, 1))
+    model = keras.Model([fine, coarse], sum_logits(PARTS["hypercolumn"].tops({1: fine}, {2: coarse, 1: fine})))
+    of_fine, of_coarse = np.zeros((3, 3, 2, 1)), np.zeros((3, 3, 1, 1))
+    of_fine[1, 1, :, 0], of_coarse[1, 1] = (1, -10), 2
+    model.get_layer("logits").set_weights([of_fine, np.array([0.5])])
+    model.get_layer("hypercolumn.stride2").set_weights([of_coarse])
+    own = np.arange(16, dtype=np.float32).reshape(1, 2, 4, 2)
+    y = model([own, np.array([[[[0], [4]]]], np.float32)]).numpy()[0, ..., 0]
+    expected = own[0, ..., 0] - 10 * own[0, ..., 1] + 0.5 + 2 * np.array([[0, 1, 3, 4]] * 2)
+    assert y == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("factor", [2, 8, 3])
@@ -181,8 +176,8 @@ def test_a_part_of_ones_own(monkeypatch):
     class Negative(Part):
         """Logits from the negative of the last stage."""
 
-        def top(self, x, stages):
-            return keras.layers.Rescaling(-1.0, name="negative")(x)
+        def tops(self, tops, stages):
+            return {1: keras.layers.Rescaling(-1.0, name="negative")(tops[1])}
 
     monkeypatch.setitem(PARTS, "negative", Negative())
     model = make_model("tiny+negative", 32)
