@@ -63,8 +63,9 @@ class TrainingStep:
         """
         return self._step(images, masks, step, lovasz_share)
 
-    def _do(self, compute, update, images, masks, step, lovasz_share):
-        loss, gradients = compute(images, masks, step, lovasz_share)
+    def _do(self, compute, update, *inputs):
+        loss, gradients = compute(*inputs)
+        _, _, step, _ = inputs
         update(self._ring.average(gradients, "gradients"), step)
         return loss
 
