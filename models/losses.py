@@ -26,25 +26,34 @@ def dice(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
 
 
-def lovasz(*, logits: tf.Tensor, masks: tf.Tensor, activation: Callable = tf.nn.relu) -> tf.Tensor:
+def lovasz(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     """Lovász hinge, the convex surrogate of 1 - IoU (Berman et al., 2018, arXiv:1705.08790), 0 or more."""
-    pixels = logits.shape[1] * logits.shape[2]
-    logits, labels = (tf.reshape(x, (-1, pixels)) for x in (logits, masks))  # (B, P)
-    errors = 1.0 - logits * (2.0 * labels - 1.0)
-    order = tf.argsort(tf.stop_gradient(errors), direction="DESCENDING")  # (B, P)
-    errors, labels = (tf.gather(x, order, batch_dims=1) for x in (errors, labels))
-    return tf.reduce_sum(activation(errors) * _jaccard_steps(labels), axis=1)
+    errors, labels = _sort_errors(logits, masks)
+    return tf.reduce_sum(tf.nn.relu(errors) * _jaccard_steps(labels), axis=1)
 
 
 def lovasz_elu(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     """Lovász hinge with elu(e) + 1 for relu(e): pixels that are already right keep a gradient."""
-    return lovasz(logits=logits, masks=masks, activation=lambda errors: tf.nn.elu(errors) + 1.0)
+    errors, labels = _sort_errors(logits, masks)
+    return tf.reduce_sum((tf.nn.elu(errors) + 1.0) * _jaccard_steps(labels), axis=1)
 
 
 def lovasz_symmetric(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     """Mean of lovasz_elu of the salt and of the background: empty masks then teach with all their pixels."""
-    of_salt = lovasz_elu(logits=logits, masks=masks)
-    return (of_salt + lovasz_elu(logits=-logits, masks=1.0 - masks)) / 2.0
+    errors, labels = _sort_errors(logits, masks)  # the same for both: each pixel is as wrong of one as of the other
+    errors = tf.nn.elu(errors) + 1.0
+    of_salt, of_rest = (tf.reduce_sum(errors * _jaccard_steps(x), axis=1) for x in (labels, 1.0 - labels))
+    return (of_salt + of_rest) / 2.0
+
+
+def _sort_errors(logits: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sort pixels by descending error, by how much their logit falls short of 1 on its mask's side; (B, P) both."""
+    pixels = logits.shape[1] * logits.shape[2]
+    logits, labels = (tf.reshape(x, (-1, pixels)) for x in (logits, masks))
+    errors = 1.0 - logits * (2.0 * labels - 1.0)
+    order = tf.argsort(tf.stop_gradient(errors), direction="DESCENDING")
+    errors, labels = (tf.gather(x, order, batch_dims=1) for x in (errors, labels))
+    return errors, labels
 
 
 def _jaccard_steps(labels: tf.Tensor) -> tf.Tensor:
