@@ -41,6 +41,28 @@ if TYPE_CHECKING:
 
 def parser(hvd: bool) -> Parser:
     p, d = Parser(__doc__), training.Settings()  # the settings' own defaults
+    add_training_flags(p, d)
+    p.group("self-training")
+    teacher = "pretrain on tiles without labels, as the weights in this folder (of an earlier round) label them"
+    p.option("teacher", None, teacher, metavar="FOLDER")
+    p.option("unlabelled_path", "data/tgs", "those tiles: a folder with test/images, or of tiles", metavar="PATH")
+    sure = "share of its pixels that the teacher must be sure of, or a tile is left out"
+    p.option("confidence", d.confidence, sure, type=number(float, 0, 1), metavar="X")
+    pretrain = "of the epochs, how many pretrain, in a cycle of their own (default: half of them)"
+    p.option("pretrain_epochs", None, pretrain, type=number(int, 1, 100000), metavar="N")
+    p.group("on which machine, and where to")
+    p.flag("mixed_precision", d.mixed_precision, "compute in bfloat16 (default: False)")
+    p.flag("xla", None, "compile with XLA (default: on a GPU)")
+    p.option("xla_cache", None, "keep what XLA compiles here, for later runs", metavar="PATH")
+    p.flag("resume", True, "go on where the last run stopped (default: True)")
+    p.option("weights_path", "weights", "where weights go", metavar="PATH")
+    p.option("log_dir", "logs", "where logs go", metavar="PATH")
+    p.flag("hvd", hvd, f"join the ring that mpirun started (default: {hvd})")
+    return p
+
+
+def add_training_flags(p: Parser, d: training.Settings) -> None:
+    """Add the flags of what is trained, and how; `d` are their defaults."""
     p.group("what is trained")
     p.option("data_path", "folds/fold_0", "a fold, or the folder of all folds", metavar="PATH")
     p.option("model", d.model, "network, with parts a sum like resnet34+scse; list: shows them", metavar="NAME")
@@ -76,23 +98,6 @@ def parser(hvd: bool) -> Parser:
     swa = "part of the last cycle's epochs over which that average is the equal mean of all steps (SWA)"
     p.option("swa", d.swa, swa, type=number(float, 0, 1), metavar="X")
     p.option("seed", d.seed, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
-    p.group("self-training")
-    teacher = "pretrain on tiles without labels, as the weights in this folder (of an earlier round) label them"
-    p.option("teacher", None, teacher, metavar="FOLDER")
-    p.option("unlabelled_path", "data/tgs", "those tiles: a folder with test/images, or of tiles", metavar="PATH")
-    sure = "share of its pixels that the teacher must be sure of, or a tile is left out"
-    p.option("confidence", d.confidence, sure, type=number(float, 0, 1), metavar="X")
-    pretrain = "of the epochs, how many pretrain, in a cycle of their own (default: half of them)"
-    p.option("pretrain_epochs", None, pretrain, type=number(int, 1, 100000), metavar="N")
-    p.group("on which machine, and where to")
-    p.flag("mixed_precision", d.mixed_precision, "compute in bfloat16 (default: False)")
-    p.flag("xla", None, "compile with XLA (default: on a GPU)")
-    p.option("xla_cache", None, "keep what XLA compiles here, for later runs", metavar="PATH")
-    p.flag("resume", True, "go on where the last run stopped (default: True)")
-    p.option("weights_path", "weights", "where weights go", metavar="PATH")
-    p.option("log_dir", "logs", "where logs go", metavar="PATH")
-    p.flag("hvd", hvd, f"join the ring that mpirun started (default: {hvd})")
-    return p
 
 
 def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[models.Recipe]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from unittest import mock
 
 import tgs_preprocess
-from data.sample import make_sample
+from data.synthetic.tiles import make_sample
 from data.tiles import TileSet
 
 GENERATED = 400  # tiles made at most of each kind; the rest are links to them under other names

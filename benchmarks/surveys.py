@@ -24,8 +24,8 @@ from benchmarks.material import seconds
 from benchmarks.ring import ENVIRONMENT, MPIRUN
 from benchmarks.table import Row, ratio
 from common.backend import load_tensorflow
-from data.segy import FLOAT, Copy, Survey
-from data.survey import make_survey
+from data.seismic.segy import FLOAT, Copy, Survey
+from data.synthetic.survey import make_survey
 
 SIZE, SMALL = (60, 300, 500), (4, 110, 110)  # inlines, crosslines, samples
 
@@ -70,7 +70,7 @@ def copy_rows(rounds: int, path: Path) -> list[Row]:
 
     on = f"{path.stat().st_size / 1e6:.0f} MB"
     both = [(seconds(ours, 1)[0], seconds(segyio_alone, 1)[0]) for _ in range(rounds)]
-    read = Row("a survey's lines read and written", "s", [a for a, _ in both], note=f"data.segy, {on}")
+    read = Row("a survey's lines read and written", "s", [a for a, _ in both], note=f"data.seismic.segy, {on}")
     copied = Row("the same file copied by segyio", "s", [b for _, b in both], note="headers, and traces by inlines")
     times = [a / b for a, b in both]
     return [read, copied, Row("a survey read and written / copied by segyio", "x", times, 2.0)]

@@ -11,7 +11,7 @@ from common.progress import bar
 from common.ring.base import Ring
 from data import probabilities as files
 from data.rle import encode_rle
-from data.sections import Section, write_pictures
+from data.seismic.sections import Section, write_pictures
 from data.submission import write_submission
 from data.tiles import read_ahead
 from models.decision import salt_mask, tile_masks

@@ -25,8 +25,8 @@ from common.progress import bar
 from common.ring.base import Ring
 from data.png import encode_png
 from data.probabilities import writing_array
-from data.sections import outline
-from data.segy import FLOAT, INT8, Copy
+from data.seismic.sections import outline
+from data.seismic.segy import FLOAT, INT8, Copy
 from models.ensemble import Ensemble
 from models.walk import Walk
 from models.weights import versions

@@ -3,8 +3,8 @@
 import numpy as np
 
 from common.errors import InputError
-from data.amplitudes import Stretch, describe_gray
-from data.segy import Line, Survey
+from data.seismic.amplitudes import Stretch, describe_gray
+from data.seismic.segy import Line, Survey
 from models.decision import salt_mask
 from models.ensemble import Ensemble
 from models.windows import count_windows, predict_section

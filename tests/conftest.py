@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from data.sample import make_sample
+from data.synthetic.tiles import make_sample
 from tests.helpers.commands import run_script
 from tests.helpers.training import TINY
 

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import InputError
 from common.ring.single import SingleProcess
-from data.segy import Survey
+from data.seismic.segy import Survey
 from models import volumes
 from models.volumes import predict_lines
 from models.walk import Walk

@@ -155,7 +155,7 @@ def test_an_enlarged_section_with_enlarged_windows_is_predicted_alike():
 LARGE = """
 import re, sys, time
 import numpy as np
-from data.sections import read_section
+from data.seismic.sections import read_section
 from data.probabilities import write_section
 from models.windows import predict_section
 peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])

@@ -24,7 +24,7 @@ from common.backend import load_tensorflow
 from common.errors import InputError
 from data.folds.fold import read_folds_csv
 from data.rle import decode_rle, encode_rle
-from data.sections import read_section
+from data.seismic.sections import read_section
 from data.submission import check_submission
 from data.tables import check_train_csv, read_depths
 from data.tiles import TileSet, read_image, read_mask

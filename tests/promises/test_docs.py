@@ -23,7 +23,7 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 
 from data.folds.split import STRATIFICATIONS
-from data.survey import make_survey
+from data.synthetic.survey import make_survey
 from models.losses import LOSSES
 from models.parts import PARTS
 from models.pretrained.sources import IMAGENET

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from data.sample import make_sample
 from data.submission import check_submission
+from data.synthetic.tiles import make_sample
 from tests.helpers.commands import command
 from tests.helpers.machine import processor_time, slowdown
 from tests.helpers.training import TINY

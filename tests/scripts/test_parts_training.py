@@ -10,7 +10,7 @@ import tensorflow as tf
 import tgs_predict
 import tgs_train
 from common.ring import Ring, SingleProcess
-from data.sample import make_tiles
+from data.synthetic.tiles import make_tiles
 from data.tiles import TileSet
 from models import Predictor, blocks, load_model, logits_only, make_model, save_weights
 from models.encoders import resnet as encoders

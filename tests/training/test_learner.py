@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from common.ring import Ring, SingleProcess
-from data.sample import make_tiles
+from data.synthetic.tiles import make_tiles
 from data.tiles import TileSet
 from models.metrics import score
 from training.batches import TrainingBatches

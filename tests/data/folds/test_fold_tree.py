@@ -10,7 +10,7 @@ from common.errors import InputError
 from data.folds import tree as fold_tree
 from data.folds.fold import list_folds, read_fold
 from data.folds.split import TGSDatasetPreprocessor
-from data.sample import make_sample
+from data.synthetic.tiles import make_sample
 from tests.helpers.commands import refused, run_script
 
 

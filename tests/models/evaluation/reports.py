@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from data.sample import make_tiles
+from data.synthetic.tiles import make_tiles
 from models.evaluation.report.page import Report
 
 HOSTILE = [

@@ -10,9 +10,9 @@ import numpy as np
 
 from common.errors import InputError, refusals, refuse_broken_link
 from common.files import UNSUPPORTED, replacing
-from data.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
-from data.orientation import looks_turned
 from data.png import check_size, encode_png
+from data.seismic.amplitudes import Stretch, describe_gray, describe_nothing, find_nothing
+from data.seismic.orientation import looks_turned
 from data.tiles import TILE, check_is_file, read_png
 
 ENDINGS = (".png", ".npy")
@@ -68,6 +68,9 @@ def _open_npy(path: Path) -> np.ndarray:
     try:
         with refusals("read", path), warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
             check_is_file(path)
+            with open(path, "rb") as file:
+                if file.read(2) == b"PK":
+                    raise InputError(f"{path} is no .npy but a zip of several; save one array by numpy.save")
             try:
                 values = np.load(path, mmap_mode="r", allow_pickle=False)
             except OSError as error:
@@ -79,9 +82,6 @@ def _open_npy(path: Path) -> np.ndarray:
     except Exception as error:  # numpy has Python parse the header: any of its errors
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path} is no .npy, or is truncated ({reason}); get the file again") from None
-    if not isinstance(values, np.ndarray):
-        values.close()
-        raise InputError(f"{path} is no .npy but a zip of several; save one array by numpy.save")
     if values.dtype.kind not in "iuf":
         raise InputError(f"{path} holds values of type {values.dtype}; sections are real numbers")
     if values.ndim != 2:

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from data.amplitudes import Stretch
-from data.orientation import looks_turned
-from data.sample import make_section
-from data.sections import load_section
-from data.survey import Volume
+from data.seismic.amplitudes import Stretch
+from data.seismic.orientation import looks_turned
+from data.seismic.sections import load_section
+from data.synthetic.survey import Volume
+from data.synthetic.tiles import make_section
 from data.tiles import read_images
 
 RNG = np.random.default_rng(0)

@@ -12,11 +12,12 @@ import pytest
 
 from common.errors import InputError
 from data.rle import encode_rle
-from data.sample import ENTRIES, main, make_sample, make_tiles, sample_sheet
+from data.sample import main
 from data.sheets import TRUTH
+from data.synthetic.tiles import ENTRIES, make_sample, make_tiles, sample_sheet
 from data.tiles import TileSet, read_tiles
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 N_TRAIN, N_TEST = 400, 40
 
 

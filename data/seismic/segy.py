@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from weakref import finalize
 
 import numpy as np
 import segyio
@@ -244,12 +244,14 @@ class Copy:
             os.posix_fallocate(file.fileno(), 0, self.survey.begin + self.survey.traces * self._size)
 
     @cached_property
-    def _files(self) -> tuple[BinaryIO, BinaryIO]:
-        return open(self.survey.path, "rb"), open(self.path, "r+b")
+    def _files(self) -> tuple[int, int]:
+        opened = os.open(self.survey.path, os.O_RDONLY), os.open(self.path, os.O_RDWR)
+        finalize(self, lambda: [*map(os.close, opened)])  # with this object
+        return opened
 
     def write(self, traces: np.ndarray, values: np.ndarray) -> None:
         """Write traces (N, samples) with their headers to their places; OSError when the disk is full."""
-        source, file = (opened.fileno() for opened in self._files)
+        source, file = self._files
         for trace, row in zip(traces.tolist(), values.astype(self._samples), strict=True):
             content = os.pread(source, TRACE_HEADER, self.survey.begin + trace * self.survey.size) + row.tobytes()
             if os.pwrite(file, content, self.survey.begin + trace * self._size) < len(content):
@@ -259,12 +261,12 @@ class Copy:
         """Read the samples of traces that were written: (N, samples), float32 or int8."""
         size = self._size - TRACE_HEADER
         places = (self.survey.begin + trace * self._size + TRACE_HEADER for trace in traces.tolist())
-        rows = b"".join(os.pread(self._files[1].fileno(), size, place) for place in places)
+        rows = b"".join(os.pread(self._files[1], size, place) for place in places)
         return np.frombuffer(rows, self._samples).reshape(len(traces), -1)
 
     def flush(self) -> None:
         """Wait until what was written is on the disk."""
-        os.fdatasync(self._files[1].fileno())
+        os.fdatasync(self._files[1])
 
 
 # ---- helpers ------------------------------------------------------------------------------------------

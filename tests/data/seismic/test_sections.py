@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
-from data.sections import read_section
+from data.seismic.sections import read_section
 from tests.helpers.commands import refused
 from tests.helpers.pngs import PALETTE_TYPE, RGB_TYPE, RGBA_TYPE, build, chunk, png
 
@@ -109,7 +109,7 @@ def test_spikes_do_not_gray_the_rest_and_a_dead_section_is_black(tmp_path):
 
 
 def test_a_large_section_s_percentiles_are_those_of_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.amplitudes.SAMPLED", 20_000)
+    monkeypatch.setattr("data.seismic.amplitudes.SAMPLED", 20_000)
     values = RNG.uniform(-1, 1, (500, 700))
     np.save(tmp_path / "x.npy", values)
     expected = np.clip((values + 0.99) / 1.98 * 255, 0, 255)

@@ -3,8 +3,8 @@
     python -m data.sample --survey=survey.sgy                # and survey_mask.sgy
     python -m data.sample --survey=survey.sgy --survey_size=300x300x500
 
-Modelled as the sample tiles are (data/sample.py), at the scale that these have on average, but in three dimensions:
-layers with folds and faults, dragged up by salt that continues from line to line.
+Modelled as the sample tiles are (data/synthetic/tiles.py), at the scale that these have on average, but in three
+dimensions: layers with folds and faults, dragged up by salt that continues from line to line.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import segyio
 
 from common.errors import InputError
 from common.files import replacing
-from data.waves import ricker, texture
+from data.synthetic.waves import ricker, texture
 
 SIZE = (120, 200, 240)  # inlines, crosslines, samples
 FIRST_INLINE, FIRST_CROSSLINE, INTERVAL, SPACING = 100, 300, 4000, 25  # numbers; microseconds; metres

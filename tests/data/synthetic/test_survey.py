@@ -7,7 +7,7 @@ import pytest
 import segyio
 
 import data.sample
-from data.survey import SHARE, make_survey
+from data.synthetic.survey import SHARE, make_survey
 from tests.helpers.commands import error_line, refused, run_here
 
 SIZE = (24, 60, 70)

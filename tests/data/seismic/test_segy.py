@@ -11,7 +11,7 @@ import pytest
 import segyio
 
 from common.errors import InputError
-from data.segy import FLOAT, FORMATS, INT8, Copy, Survey
+from data.seismic.segy import FLOAT, FORMATS, INT8, Copy, Survey
 from tests.helpers.commands import refused
 from tests.helpers.segys import BAD_SURVEYS, CROSSLINES, INLINES, amplitudes, grid, patch, volume, write_segy
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.amplitudes import CLIPPED, Stretch, describe_gray, describe_nothing, find_nothing
+from data.seismic.amplitudes import CLIPPED, Stretch, describe_gray, describe_nothing, find_nothing
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(0, 1000, (300, 202))
@@ -88,8 +88,8 @@ def test_a_stretch_fitted_once_serves_line_by_line():
 
 
 def test_a_large_section_is_looked_at_whole(monkeypatch):
-    monkeypatch.setattr("data.amplitudes.SAMPLED", 5000)
-    monkeypatch.setattr("data.amplitudes.BLOCK", 20_000)
+    monkeypatch.setattr("data.seismic.amplitudes.SAMPLED", 5000)
+    monkeypatch.setattr("data.seismic.amplitudes.BLOCK", 20_000)
     values = NOISE.astype("f4")
     values[PART], values[:, 180] = 1e30, 0
     gray, nothing = Stretch.fit(values).gray(values)
