@@ -139,7 +139,9 @@ def _multiplications(layer, classic: bool) -> int:
     found = math.prod(layer.kernel.shape[:3])
     if kind == "UpConv2D" and not classic:
         _, height, _, channels = _inputs(layer)[0].shape
-        found -= 5 * channels if height >= FEW_PIXELS else 0  # of nine taps on enlarged pixels four sums are left
+        found -= (
+            5 * channels if height >= FEW_PIXELS[layer.compute_dtype] else 0
+        )  # of nine taps on enlarged pixels four sums are left
     return found
 
 

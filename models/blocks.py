@@ -7,7 +7,7 @@ from keras import KerasTensor, initializers, layers
 # Row i of a 4x4 kernel that sums a 3x3 kernel's rows 3 - i and 2 - i, where there are such; the same for columns.
 ROWS = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
 TAPS = np.einsum("ia,jb->ijab", ROWS, ROWS)  # (4, 4, 3, 3)
-FEW_PIXELS = 8  # a side below which UpConv2D's sums cost more than they save, in bfloat16 on two CPU cores
+FEW_PIXELS = {"float32": 4, "bfloat16": 8}  # a side below which UpConv2D's sums cost more than they save, two CPU cores
 _fused = tf.compat.v1.nn.fused_batch_norm
 
 
@@ -76,7 +76,7 @@ class UpConv2D(layers.Layer):
         """x (B, H, W, C), and perhaps a skip (B, 2H, 2W, D) -> (B, 2H, 2W, filters)."""
         x, *skips = (tf.cast(tensor, self.compute_dtype) for tensor in inputs)
         kernel, (_, height, width, channels) = self.kernel.value, x.shape
-        if height < FEW_PIXELS:
+        if height < FEW_PIXELS[self.compute_dtype]:
             x = tf.concat([tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2), *skips], axis=3)
             return tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 1, "SAME")
         taps = tf.tensordot(TAPS, kernel[:, :, :channels], ((2, 3), (0, 1)))  # (4, 4, C, filters)

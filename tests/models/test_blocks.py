@@ -23,7 +23,7 @@ def differentiate(run, inputs: list[tf.Tensor], weights: list) -> list[np.ndarra
     return [t.numpy().astype(np.float32) for t in (y, *tape.gradient(total, [*inputs, *variables]))]
 
 
-@pytest.mark.parametrize("side", [blocks.FEW_PIXELS // 2, blocks.FEW_PIXELS])
+@pytest.mark.parametrize("side", [blocks.FEW_PIXELS["float32"] // 2, blocks.FEW_PIXELS["float32"]])
 @pytest.mark.parametrize("skip_channels", [0, 3])
 def test_up_convolution_is_a_convolution_of_the_enlarged_and_joined_input(side, skip_channels):
     x, skip = drawn(2, side, side, 5), drawn(2, 2 * side, 2 * side, skip_channels)
