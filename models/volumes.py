@@ -138,15 +138,15 @@ class Unfinished:
         return list(made)
 
     def _picture(self) -> np.ndarray:
-        """Draw a few lines one below the other, their salt outlined: BGR uint8."""
+        """Draw a few lines, side by side if they are taller than wide, their salt outlined: BGR uint8."""
         lines, shown = self.walk.lines[self.walk.directions[0]], []
+        width = max(line.width for line in lines)
         for k in np.unique(np.linspace(0, len(lines) - 1, SHOWN + 2).round().astype(int)[1:-1]):
             mask = self.walk.mask(lines[k], self.copies["salt"].read(lines[k].traces), self.ensemble)
-            title = np.zeros((24, lines[k].width, 3), np.uint8)
-            cv2.putText(title, lines[k].name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-            shown += [title, outline(self.walk.section(lines[k])[0], mask)]
-        width = max(part.shape[1] for part in shown)
-        return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0))) for part in shown])
+            drawn = np.pad(outline(self.walk.section(lines[k])[0], mask), ((24, 0), (0, width - mask.shape[1]), (0, 0)))
+            cv2.putText(drawn, lines[k].name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+            shown.append(drawn)
+        return np.concatenate(shown, axis=int(width < self.walk.survey.samples))
 
     def _write_array(self, path: Path) -> None:
         """Write float16 (inlines, crosslines, samples), 0 where traces are missing; of a line (traces, samples)."""

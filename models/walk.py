@@ -4,12 +4,10 @@ import numpy as np
 
 from common.errors import InputError
 from data.seismic.amplitudes import Stretch, describe_gray
-from data.seismic.segy import Line, Survey
+from data.seismic.segy import SLICES, Line, Survey
 from models.decision import salt_mask
 from models.ensemble import Ensemble
 from models.windows import count_windows, predict_section
-
-SLICES = {"inline": ("inline",), "crossline": ("crossline",), "both": ("inline", "crossline")}
 
 
 class Walk:

@@ -28,6 +28,7 @@ FLOAT, INT8 = 5, 8  # formats that are written
 OFFSET, CDP, RECORD, TRACE_IN_RECORD = 37, 21, 9, 13  # bytes of a trace's header
 # Fields of 4 bytes that may hold line numbers: the usual ones first, last those that count traces.
 FIELDS = (189, 193, 9, 21, 17, 181, 185, 197, 73, 77, 81, 85, 205, 225, 233, 237, 25, 13, 5, 1)
+SLICES = {"inline": ("inline",), "crossline": ("crossline",), "both": ("inline", "crossline")}
 SPARSE = 0.1  # share of an area's places that have a trace; below it the header bytes are doubted
 
 
@@ -38,10 +39,11 @@ def is_segy(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Line:
-    """Traces that make a section: their numbers in the file, and their columns, rising, among those of the survey."""
+    """Traces that make a section: their places in the file, their line numbers, and these numbers' places among all."""
 
     name: str
     traces: np.ndarray
+    numbers: np.ndarray
     columns: np.ndarray
 
     @property
@@ -199,14 +201,13 @@ class Survey:
         A trace's column is its place among the survey's numbers, so a trace that a line lacks leaves a gap.
         """
         if not self.is_volume:
-            return [Line("line", np.arange(self.traces), np.arange(self.traces))]
-        numbers, rows, columns = {
-            "inline": (self.inlines, self._rows, self._columns),
-            "crossline": (self.crosslines, self._columns, self._rows),
-        }[direction]
+            return [Line("line", *[np.arange(self.traces)] * 3)]
+        inline, crossline = (self.inlines, self._rows), (self.crosslines, self._columns)
+        (names, rows), (numbers, columns) = (inline, crossline) if direction == "inline" else (crossline, inline)
         order = np.lexsort((columns, rows))
         parts = np.split(order, np.flatnonzero(np.diff(rows[order])) + 1)
-        return [Line(f"{direction} {number}", part, columns[part]) for number, part in zip(numbers, parts, strict=True)]
+        lines = zip(names, parts, strict=True)
+        return [Line(f"{direction} {name}", part, numbers[columns[part]], columns[part]) for name, part in lines]
 
     def read(self, traces: np.ndarray) -> np.ndarray:
         """Read traces by their numbers: (N, samples), of the type that the file has, IBM floats as float32."""

