@@ -15,7 +15,6 @@ from common.locks import held
 from common.ring.base import Ring
 from common.streams import log_to
 from models.weights import ENDING, Recipe, load_recipe, save_weights
-from training.curves import draw_history
 from training.learner import Epoch
 from training.logs import Logs
 from training.state import Progress, TrainingState
@@ -112,6 +111,8 @@ class Outputs:
     def _show(self, table: pd.DataFrame) -> None:
         """Draw the curves of a history and, last, write it: what lacks rows is found by this file."""
         with _warned(f"draw {self._curves}"):
+            from training.curves import draw_history  # Matplotlib: half a second, spared to the first step
+
             draw_history(self._curves, table)
         with _warned(f"write {self._logs.folder}/history.csv"):
             self._logs.write_history(table)

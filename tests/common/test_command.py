@@ -129,11 +129,12 @@ from common.backend import UNUSED, load_tensorflow
 load_tensorflow()
 print([name for name in ("keras", *UNUSED) if name in sys.modules])
 import matplotlib.pyplot
+import scipy.sparse
 import sklearn.model_selection
 print([name for name in UNUSED if sys.modules[name]])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["['keras']", "['sklearn', 'matplotlib.pyplot']"]
+    assert done.stdout.splitlines() == ["['keras']", "['sklearn', 'matplotlib', 'matplotlib.pyplot', 'scipy.sparse']"]
 
 
 def test_only_what_is_not_there_yet_is_missing_meanwhile(tmp_path, monkeypatch):
