@@ -73,6 +73,8 @@ def add_training_flags(p: Parser, d: training.Settings) -> None:
         type=number(int, 32, 1024),
         metavar="N",
     )
+    tile = "side of the tile in it (default: the largest multiple of 101 that fits; below 101: all of it)"
+    p.option("tile_size", d.tile_size, tile, type=number(int, 32, 1024), metavar="N")
     small = "of the epochs, how many come first at --small_size, in a cycle of their own; then from half the rate"
     p.option("small_epochs", d.small_epochs, small, type=number(int, 0, 100000), metavar="N")
     small = "side of the input in those, a multiple of 32 below --target_size"
@@ -84,13 +86,17 @@ def add_training_flags(p: Parser, d: training.Settings) -> None:
     p.option("batch_size", 16, "tiles a step and process", type=number(int, 1, 4096), metavar="N")
     rate = "AdamW's peak rate for one process; times sqrt(processes) in a ring"
     p.option("learning_rate", d.learning_rate, rate, type=number(float, 1e-9, 10), metavar="X")
+    encoder = "times that rate for the encoder, whose weights may be trained already"
+    p.option("encoder_rate", d.encoder_rate, encoder, type=number(float, 0, 10), metavar="X")
     warmup = "epochs of linear warm-up, then cosine decay to 0"
     p.option("warmup_epochs", d.warmup_epochs, warmup, type=number(int, 0, 100000), metavar="N")
     cycles = "cosine cycles of equal length; with several each one's end is kept, for tgs_predict.py --pick=cycles"
     p.option("cycles", d.cycles, cycles, type=number(int, 1, 1000), metavar="N")
     p.option("weight_decay", d.weight_decay, "AdamW's decoupled weight decay", type=number(float, 0, 10), metavar="X")
     p.option("loss", d.loss, "a loss, or a sum like bce+dice; list: shows them", metavar="NAME")
-    p.flag("use_lovasz", d.use_lovasz, "after 30 %% of the epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
+    p.flag("use_lovasz", d.use_lovasz, "in later epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
+    start = "part of the epochs after which it comes in"
+    p.option("lovasz_start", d.lovasz_start, start, type=number(float, 0, 1), metavar="X")
     p.option("augment", d.augment, "augmentations, or none; list: shows them", metavar="NAME")
     p.option(
         "ema_decay", d.ema_decay, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X"
@@ -254,6 +260,7 @@ def make_recipe(run: Run) -> models.Recipe:
         teacher=progress.teacher or None,
         model=settings.model,
         target_size=settings.size(progress.epoch - 1),  # at which they were validated
+        tile_size=settings.tile(progress.epoch - 1),
         fold=run.fold.name,
         folds=run.fold.count,
         fingerprint=run.fold.fingerprint,

@@ -1,12 +1,14 @@
 """How good trainings are out of fold: runs benchmarks/experiments.py row by row and keeps benchmarks/accuracy.md.
 
 python -m benchmarks.accuracy --only=gpu        # the set for a GPU; --only=list shows all experiments
+python -m benchmarks.accuracy --only=laptop     # the set for two cores and an evening
 python -m benchmarks.accuracy --only=gpu/base   # those whose names begin so
 python -m benchmarks.accuracy --tiny=True --results_path=/tmp/results   # to try it
 
 Every row is a run of tgs_train.py and of tgs_predict.py --oof, whose lines are shown. The same command goes on where it
 was stopped: a training after its last epoch, the set after its last row. A row is a JSON file in
-benchmarks/results/accuracy, to be removed to have it measured again.
+benchmarks/results/accuracy, to be removed to have it measured again. A set takes hours: run it in a clone that nothing
+changes meanwhile (git clone . ../frozen), with --data_path, and copy its rows.
 """
 
 import shlex
@@ -65,6 +67,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
         if row.get("commands") != [shlex.join(command) for command in commands]:
             row = measure(whole, name, commands, args) | {"changed": changed(experiment)}
             write_json(path, row)
+            print(
+                f"{name}: score {row['score']:.4f} after {row['minutes']} minutes of training; wrote {path}", flush=True
+            )
         rows.append(row)
     if results.resolve() == (PAGE.parent / "results/accuracy").resolve():
         write_page(results)

@@ -11,7 +11,6 @@ from common.device import claim_device
 from common.errors import InputError
 from common.files import read_json
 from common.ring.base import Ring
-from models.geometry import Geometry
 from models.predictor import Predictor
 from models.weights import ENDING, Recipe, load_model, peek_recipe
 
@@ -170,7 +169,7 @@ def make_predictor(
     if by_score and not any(recipe.score for recipe in recipes):
         raise InputError(f"every weights file in {files[0].parent} scored 0; use --fold_weights=equal")
     return Predictor(
-        [(model, Geometry(recipe.target_size)) for model, recipe in loaded],
+        [(model, recipe.geometry) for model, recipe in loaded],
         shares=[recipe.score for recipe in recipes] if by_score else None,
         batch_size=batch_size,
         tta=tta,

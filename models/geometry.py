@@ -23,20 +23,21 @@ class Geometry:
     """Where a 101x101 tile lies in the network's input of `size` x `size` pixels.
 
     The tile is enlarged by the largest whole factor that fits, and the rest is reflected (128: as it is, 256: doubled);
-    a size below 101 shrinks it.
+    a size below 101 shrinks it. Or it is brought to `tile` x `tile` pixels, `size` at most.
     """
 
     size: int
+    tile: int | None = None
 
     @property
     def factor(self) -> float:
         """Input pixels per tile pixel."""
-        return self.size // TILE if self.size >= TILE else self.size / TILE
+        return self.inside / TILE
 
     @property
     def inside(self) -> int:
         """Side of the tile in the input, in input pixels."""
-        return round(TILE * self.factor)
+        return self.tile or (self.size // TILE * TILE if self.size >= TILE else self.size)
 
     @property
     def offset(self) -> int:
@@ -52,10 +53,11 @@ class Geometry:
         """Bring network outputs, float32 (B, S, S, 1), back to the tile: (B, 101, 101), averaging enlarged pixels."""
         first, last = self.offset, self.offset + self.inside
         values = values[:, first:last, first:last]
-        if self.size < TILE:
+        whole, left = divmod(self.inside, TILE)
+        if left:
             values = tf.image.resize(values, (TILE, TILE))
-        elif self.factor > 1:
-            values = tf.nn.avg_pool2d(values, self.factor, self.factor, "VALID")
+        elif whole > 1:
+            values = tf.nn.avg_pool2d(values, whole, whole, "VALID")
         return values[..., 0]
 
     def warp(
@@ -64,6 +66,7 @@ class Geometry:
         masks: tf.Tensor,
         draws: tf.Tensor,
         moved: tuple[tf.Tensor, tf.Tensor] | None = None,
+        strength: float = 1.0,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Standardise tiles and place them at random: mirrored, shifted, half of them scaled and rotated.
 
@@ -72,13 +75,14 @@ class Geometry:
             draws: float32 (B, DRAWS), uniform in [0, 1): the only source of chance, so that equal draws repeat exactly.
             moved: how far down and right of each pixel of the input it is read from as well, in input pixels, float32
                 (B, S, S) or what broadcasts to it; None, nowhere else.
+            strength: of scale and rotation; 1: by up to 1.2 and 10 degrees.
         Returns:
             images float32 (B, S, S, 1) and masks float32 {0, 1} (B, S, S, 1).
         """
         mirror = tf.where(draws[:, 0] < 0.5, -1.0, 1.0)  # left and right only: gravity tells up from down
         slack = max(self.size - self.inside, round(0.12 * self.size))  # input pixels the tile may move in all
         shift_y, shift_x = ((slack + 1) // 2 - tf.floor(draws[:, k] * (slack + 1)) for k in (1, 2))
-        turned = tf.where(draws[:, 3] < 0.5, 0.0, 1.0)
+        turned = tf.where(draws[:, 3] < 0.5, 0.0, strength)
         angle = turned * _between(draws[:, 4], -10 * math.pi / 180, 10 * math.pi / 180)
         scale = tf.exp(turned * _between(draws[:, 5], -math.log(1.2), math.log(1.2)))
         y, x = self._coordinates(shift_y, shift_x, mirror, angle, scale, moved=moved)

@@ -40,10 +40,10 @@ class Part:
 
 
 class NoPool(Part):
-    """ResNet's stem without its max-pool: features at strides 2 to 16, of four times as many pixels."""
+    """The stem without ResNet's max-pool, or EfficientNet-Lite's stride: features of four times as many pixels."""
 
     def encoder(self) -> dict[str, object]:
-        """Leave out the stem's max-pool."""
+        """Leave out what halves the stem's sides."""
         return {"pool": False}
 
 

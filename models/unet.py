@@ -41,7 +41,7 @@ def _resnet(about: str, blocks: tuple[int, int, int, int], **kind: bool) -> Arch
 
 
 def _lite(about: str, **scale: float) -> Architecture:
-    return Architecture(partial(efficientnet_lite, **scale), LIGHT, about)
+    return Architecture(partial(efficientnet_lite, **scale), LIGHT, about, options=("pool", "drop_path"))
 
 
 def _v2(about: str, version: str) -> Architecture:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from common.digests import digest
 from common.errors import InputError, refusals
 from common.files import read_json, replacing, write_json
+from models.geometry import Geometry
 from models.unet import make_model
 
 ENDING = ".weights.h5"
@@ -35,6 +36,7 @@ class Recipe:
     teacher: dict | None = None  # in self-training, as training.teachers notes it
     model: str
     target_size: int  # pixels
+    tile_size: int | None = None  # of the tile in it, where --tile_size said so
     fold: str
     folds: int  # in the split
     fingerprint: str  # of the split
@@ -60,7 +62,14 @@ class Recipe:
         for name, (low, high) in RANGES.items():
             if not low <= known[name] <= high:  # NaN neither
                 raise ValueError(f"has {known[name]} as '{name}'")
+        if known["tile_size"] is not None and not 32 <= known["tile_size"] <= known["target_size"]:
+            raise ValueError(f"has {known['tile_size']} as 'tile_size'")
         return cls(**known)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where a tile lies in the network's input."""
+        return Geometry(self.target_size, self.tile_size)
 
     def to_json(self) -> dict:
         """Give what a recipe file holds."""

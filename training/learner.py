@@ -66,20 +66,22 @@ class Learner:
         self._start = self.net.get_weights()
         self.schedule = make_schedule(settings, steps, self._ring.size)
         weights = [v.value for v in self.net.trainable_variables]
-        self._optimizer = AdamW(weights, self.schedule, weight_decay=settings.weight_decay)
+        of_encoder = (v.path.startswith("encoder.") for v in self.net.trainable_variables)
+        shares = [settings.encoder_rate if mine else 1.0 for mine in of_encoder]
+        self._optimizer = AdamW(weights, self.schedule, weight_decay=settings.weight_decay, shares=shares)
 
         self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *self._optimizer.variables]
         self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
-        self._full = self._make_sized(self.net, self.ema, settings.target_size)
+        self._full = self._make_sized(self.net, self.ema, Geometry(settings.target_size, settings.tile_size))
         self._small, size = self._full, settings.small_size
         if settings.small_epochs:
-            self._small = self._make_sized(resized(self.net, size), resized(self.ema, size), size)
+            self._small = self._make_sized(resized(self.net, size), resized(self.ema, size), Geometry(size))
         self.step, self.predictor = self._full.step, self._full.predictor
         self.restart()
 
-    def _make_sized(self, net: keras.Model, ema: keras.Model, size: int) -> Sized:
-        """Make the step and the predictor of the network and its average, built for inputs of `size`."""
-        settings, geometry = self._settings, Geometry(size)
+    def _make_sized(self, net: keras.Model, ema: keras.Model, geometry: Geometry) -> Sized:
+        """Make the step and the predictor of the network and its average, built for inputs of this geometry's size."""
+        settings = self._settings
         step = TrainingStep(
             settings,
             model=net,

@@ -11,10 +11,19 @@ class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101)."""
 
     def __init__(
-        self, weights: Sequence[tf.Variable], rate: Callable[[tf.Tensor], tf.Tensor], *, weight_decay: float = 0.0
+        self,
+        weights: Sequence[tf.Variable],
+        rate: Callable[[tf.Tensor], tf.Tensor],
+        *,
+        weight_decay: float = 0.0,
+        shares: Sequence[float] | None = None,
     ):
-        """`rate`: learning rate at a step, counted from 0. Kernels decay; biases and normalisation's vectors do not."""
+        """`rate`: learning rate at a step, counted from 0. Kernels decay; biases and normalisation's vectors do not.
+
+        `shares`: of that rate, for each weight; 1 by default.
+        """
         self._rate, self._decay = rate, weight_decay
+        self._shares = [1.0] * len(weights) if shares is None else shares
         self._slots = [(w, tf.Variable(tf.zeros_like(w)), tf.Variable(tf.zeros_like(w))) for w in weights]
 
     @property
@@ -24,8 +33,9 @@ class AdamW:
 
     def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
         """Update the weights by `gradients`, in the order of the weights; `step`: integer scalar, counted from 0."""
-        rate, count = self._rate(step), tf.cast(step + 1, tf.float32)
-        for (weight, mean, square), gradient in zip(self._slots, gradients, strict=True):
+        peak, count = self._rate(step), tf.cast(step + 1, tf.float32)
+        for (weight, mean, square), gradient, share in zip(self._slots, gradients, self._shares, strict=True):
+            rate = share * peak
             if self._decay and weight.shape.rank > 1:
                 weight.assign((1.0 - rate * self._decay) * weight)
             tf.raw_ops.ResourceApplyAdam(

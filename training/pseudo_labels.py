@@ -10,7 +10,6 @@ from common.progress import bar
 from common.ring.base import Ring
 from data.submission import count_tiles, tiles_to_predict
 from data.tiles import TILE, read_all, read_image
-from models.geometry import Geometry
 from models.predictor import Predictor
 from models.weights import load_model
 
@@ -48,7 +47,7 @@ def read_unlabelled(path: str, ring: Ring) -> tuple[list[str], np.ndarray, str]:
 def load_predictor(files: list[Path], ring: Ring, *, xla: bool) -> Predictor:
     """Load the mean over weights and mirror images."""
     loaded = ring.on_all(lambda: [load_model(file) for file in files])
-    models = [(model, Geometry(recipe.target_size)) for model, recipe in loaded]
+    models = [(model, recipe.geometry) for model, recipe in loaded]
     return Predictor(models, batch_size=BATCH, tta=True, xla=xla)
 
 

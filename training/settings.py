@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 
 from common.errors import InputError
 
-LOVASZ_START, LOVASZ_SHARE = 0.3, 0.9  # from this part of the epochs on, this share of the loss
+LOVASZ_SHARE = 0.9  # of the loss, from the epoch on where it comes in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,17 +17,20 @@ class Settings:
 
     model: str = "resnet34"
     target_size: int = 128
+    tile_size: int | None = None
     small_epochs: int = 0
     small_size: int = 64
     encoder_weights: str | None = None
     drop: str = "none"
     epochs: int = 90
     learning_rate: float = 1e-3
+    encoder_rate: float = 1.0
     warmup_epochs: int = 5
     cycles: int = 1
     weight_decay: float = 0.05
     loss: str = "bce"
     use_lovasz: bool = True
+    lovasz_start: float = 0.3
     augment: str = "warp+light"
     ema_decay: float = 0.999
     swa: float = 0.0
@@ -40,6 +43,8 @@ class Settings:
     def from_flags(cls, args: Namespace) -> "Settings":
         """Read them from tgs_train.py's flags; InputError where these contradict each other."""
         pretraining = count_pretrain_epochs(args.epochs, args.teacher, args.pretrain_epochs)
+        if args.tile_size is not None and args.tile_size > args.target_size:
+            raise InputError(f"--tile_size={args.tile_size} is above --target_size={args.target_size}; lower it")
         if args.small_epochs:
             check_small(args.small_epochs, args.small_size, args.epochs, args.target_size)
         return cls(**_known(vars(args) | {"pretrain_epochs": pretraining}))
@@ -58,6 +63,10 @@ class Settings:
         """Give the side of the network's input, in pixels, in `epoch`, from 0."""
         return self.small_size if epoch < self.small_epochs else self.target_size
 
+    def tile(self, epoch: int) -> int | None:
+        """Give the side of the tile in that input; None where Geometry chooses it, as in small epochs."""
+        return None if epoch < self.small_epochs else self.tile_size
+
     def work(self, first: int, end: int) -> int:
         """Give what the epochs from `first` up to `end`, not included, take: the sum of their inputs' pixels."""
         return sum(self.size(epoch) ** 2 for epoch in range(first, end))
@@ -66,7 +75,7 @@ class Settings:
         """Give the share of the symmetric Lovász hinge in the loss of `epoch`, from 0; None where it never has one."""
         if not self.use_lovasz:
             return None
-        return LOVASZ_SHARE if epoch >= LOVASZ_START * self.epochs else 0.0
+        return LOVASZ_SHARE if epoch >= self.lovasz_start * self.epochs else 0.0
 
 
 def _known(flags: dict) -> dict:

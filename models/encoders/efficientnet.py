@@ -8,13 +8,16 @@ from keras import KerasTensor, layers
 
 from models.blocks import BatchNormalization, DepthwiseConv2D, batch_norm
 from models.encoders.resnet import Features
+from models.randomness import DropPath
 
 # Of each stage: kernel, stride, expansion of the channels within a block, channels, blocks.
 LITE = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
         (3, 1, 6, 320, 1))  # fmt: skip
 
 
-def efficientnet_lite(x: KerasTensor, width: float = 1.0, depth: float = 1.0) -> Features:
+def efficientnet_lite(
+    x: KerasTensor, width: float = 1.0, depth: float = 1.0, *, pool: bool = True, drop_path: float = 0.0
+) -> Features:
     """Build an EfficientNet-Lite (Tan and Le, 2019, arXiv:1905.11946; Lite: Liu, 2020) on x (B, S, S, 1), as in timm.
 
     Without squeeze and excitation, with ReLU6. Strided convolutions are padded as TensorFlow does ("same"), since its
@@ -23,25 +26,30 @@ def efficientnet_lite(x: KerasTensor, width: float = 1.0, depth: float = 1.0) ->
     Args:
         width: multiplies the channels of every stage, rounded to eights, but not the stem's.
         depth: multiplies the blocks of all stages but the first and the last, rounded up.
+        pool: False gives the stem stride 1, and the features are at strides 1 to 16.
+        drop_path: rate 0..1 at which the last block is left out while training, and others by their depth
+            (stochastic depth; Huang et al., 2016, arXiv:1603.09382); only those with a shortcut can be.
     """
-    features, stride = {}, 2
-    x = layers.Conv2D(32, 3, 2, "same", use_bias=False, kernel_initializer="he_normal", name="encoder.conv_stem")(x)
+    features, stride, done = {}, 2 if pool else 1, 0
+    counts = [count if stage in (0, len(LITE) - 1) else ceil(count * depth) for stage, (*_, count) in enumerate(LITE)]
+    stem = {"use_bias": False, "kernel_initializer": "he_normal", "name": "encoder.conv_stem"}
+    x = layers.Conv2D(32, 3, stride, "same", **stem)(x)
     x = layers.ReLU(6.0, name="encoder.bn1.relu")(batch_norm(x, "encoder.bn1", epsilon=1e-3))
-    for stage, (kernel, step, expansion, channels, count) in enumerate(LITE):
+    for stage, (kernel, step, expansion, channels, _) in enumerate(LITE):
         filters = int(channels * width + 4) // 8 * 8
-        blocks = count if stage in (0, len(LITE) - 1) else ceil(count * depth)
         stride *= step
-        for block in range(blocks):
-            name = f"encoder.blocks.{stage}.{block}"
-            x = inverted_residual(x, filters, expansion, name, kernel=kernel, stride=step if block == 0 else 1)
+        for block in range(counts[stage]):
+            done += 1
+            kind = {"kernel": kernel, "stride": step if block == 0 else 1, "drop": drop_path * done / sum(counts)}
+            x = inverted_residual(x, filters, expansion, f"encoder.blocks.{stage}.{block}", **kind)
         features[stride] = x  # of stages at one stride the last counts
     return features
 
 
 def inverted_residual(
-    x: KerasTensor, filters: int, expansion: int, name: str, *, kernel: int, stride: int
+    x: KerasTensor, filters: int, expansion: int, name: str, *, kernel: int, stride: int, drop: float = 0.0
 ) -> KerasTensor:
-    """Widen, convolve each channel alone, narrow (Sandler et al., 2018, arXiv:1801.04381)."""
+    """Widen, convolve each channel alone, narrow (Sandler et al., 2018, arXiv:1801.04381); left out at rate `drop`."""
     shortcut = x
     convolutions = ("conv_dw", "conv_pw") if expansion == 1 else ("conv_pw", "conv_dw", "conv_pwl")
     for k, conv in enumerate(convolutions, start=1):
@@ -56,7 +64,11 @@ def inverted_residual(
         x = batch_norm(layer(x), f"{name}.bn{k}", epsilon=1e-3)
         if not last:
             x = layers.ReLU(6.0, name=f"{name}.bn{k}.relu")(x)
-    return layers.Add(name=f"{name}.add")([x, shortcut]) if shortcut.shape == x.shape else x
+    if shortcut.shape != x.shape:
+        return x
+    if drop:
+        x = DropPath(drop, name=f"{name}.drop_path")(x)
+    return layers.Add(name=f"{name}.add")([x, shortcut])
 
 
 def from_keras(x: KerasTensor, application: Callable[..., keras.Model], ends: dict[int, str]) -> Features:

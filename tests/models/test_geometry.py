@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.geometry import DRAWS, MEAN, NEUTRAL, STD, Geometry, standardise
+from training.augment.augmenter import Augmenter
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,33 @@ def test_back_from_a_shrunk_input_has_the_tile_size():
     assert Geometry(64).to_tile(tf.ones((2, 64, 64, 1))).shape == (2, 101, 101)
 
 
+@pytest.mark.parametrize(("size", "tile"), [(160, 126), (96, 96), (128, 128), (192, 152), (96, 60)])
+def test_a_tile_of_any_size_lies_in_the_middle_and_comes_back(size, tile):
+    """A plane of gray values has its slope, 101 / tile a pixel, and its centre; back on the tile it is the same."""
+    y, x = np.mgrid[:101, :101]
+    plane = (100 + x - y).astype(np.uint8)[None]
+    geometry = Geometry(size, tile)
+    placed = gray(geometry.place(plane))[0, :, :, 0]
+    first = (size - tile) // 2
+    assert (geometry.offset, geometry.inside) == (first, tile)
+    line = placed[first + tile // 2, first + 5 : first + tile - 5]
+    assert np.allclose(np.diff(line), 101 / tile, atol=1e-3)
+    middle = placed[[first + (tile - 1) // 2, first + tile // 2]][
+        :, [first + (tile - 1) // 2, first + tile // 2]
+    ].mean()
+    assert middle == pytest.approx(100, abs=1e-3)
+    back = geometry.to_tile(tf.constant(placed[None, :, :, None]))[0].numpy()
+    assert np.allclose(back[2:-2, 2:-2], plane[0, 2:-2, 2:-2], atol=0.02)
+
+
+def test_a_tile_size_as_it_would_be_chosen_changes_nothing(tiles):
+    for size, tile in ((128, 101), (256, 202), (64, 64)):
+        chosen, given = Geometry(size), Geometry(size, tile)
+        assert np.array_equal(chosen.place(tiles), given.place(tiles))
+        values = tf.random.stateless_normal((1, size, size, 1), (1, 2))
+        assert np.array_equal(chosen.to_tile(values), given.to_tile(values))
+
+
 def test_neutral_draws_place_the_tile(tiles):
     images, masks = Geometry(128).warp(tiles, (tiles > 128).astype(np.uint8), draws(3))
     assert np.allclose(images, Geometry(128).place(tiles), atol=1e-4)
@@ -77,13 +105,13 @@ def test_mirror_and_shift_are_exact(tiles):
     assert np.array_equal(moved_masks[:, :101, 27:, 0], masks)
 
 
-@pytest.mark.parametrize("size", [64, 128, 256])
-def test_image_and_mask_move_together(size):
+@pytest.mark.parametrize("geometry", [Geometry(64), Geometry(128), Geometry(256), Geometry(160, 126)], ids=str)
+def test_image_and_mask_move_together(geometry):
     """A disc drawn in both: after every augmentation the image is bright where the mask is salt."""
     y, x = np.mgrid[:101, :101]
     disc = ((y - 40) ** 2 + (x - 60) ** 2 < 400).astype(np.uint8)
     random = tf.random.stateless_uniform((32, DRAWS), (5, 6))
-    images, masks = Geometry(size).warp(np.stack([disc * 255] * 32), np.stack([disc] * 32), random)
+    images, masks = geometry.warp(np.stack([disc * 255] * 32), np.stack([disc] * 32), random)
     bright = images.numpy() > (0.5 - MEAN) / STD
     assert set(np.unique(masks)) == {0.0, 1.0}
     assert (bright == (masks.numpy() > 0)).mean() > 0.985
@@ -99,6 +127,10 @@ def test_rotation_and_scale_by_hand():
     assert abs((centres[1] - centres[0]) / 40) == pytest.approx(np.tan(np.radians(10)), abs=0.02)
     _, larger = Geometry(128).warp(line * 255, line, draws(1, warp=1.0, angle=0.5, scale=1.0))
     assert larger.numpy()[0, :, 63].sum() == pytest.approx(11 * 1.2, abs=1)
+    strong = {"warp": 1.0, "angle": 0.5, "scale": 1.0}
+    _, twice = Geometry(128).warp(line * 255, line, draws(1, **strong), strength=2.0)
+    assert twice.numpy()[0, :, 63].sum() == pytest.approx(11 * 1.2**2, abs=1)
+    assert np.array_equal(twice, Augmenter(Geometry(128), "warp2")(line * 255, line, draws(1, **strong))[1])
 
 
 def test_compiled_by_xla_and_inside_tf_data_it_is_the_same(tiles):

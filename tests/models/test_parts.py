@@ -87,6 +87,19 @@ def test_on_a_resnet(small, name):
     check(name)
 
 
+def test_on_efficientnet_lite():
+    check("efficientnet_lite0+nopool+droppath")
+
+
+def test_blocks_with_a_shortcut_are_left_out_by_their_depth():
+    """EfficientNet-Lite0 has 16 blocks; the first of a stage has no shortcut, and the last of all neither."""
+    layers = make_model("efficientnet_lite0+droppath", 32).layers
+    rates = {layer.name: layer.rate for layer in layers if layer.name.endswith("drop_path")}
+    with_shortcut = {"1.1": 3, "2.1": 5, "3.1": 7, "3.2": 8, "4.1": 10, "4.2": 11, "5.1": 13, "5.2": 14, "5.3": 15}
+    by_hand = {f"encoder.blocks.{block}.drop_path": 0.2 * k / 16 for block, k in with_shortcut.items()}
+    assert rates == pytest.approx(by_hand)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*(f"resnet18+{part}" for part in PARTS), RESNET])
 def test_on_resnet18(name):

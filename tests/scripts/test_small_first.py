@@ -15,7 +15,10 @@ import tensorflow as tf
 import tgs_predict
 import tgs_train
 from common.ring import SingleProcess
+from data.folds.fold import read_fold
 from data.sample import make_tiles
+from models.geometry import Geometry
+from models.predictor import Predictor
 from models.unet import MODELS, make_model, resized
 from models.weights import load_model, load_recipe
 from tests.helpers.commands import error_line, run_here
@@ -26,8 +29,9 @@ from tests.models.networks import TINY as EVERY_PART
 from training.learner import Learner
 from training.schedule import make_schedule
 from training.settings import Settings
+from training.validation import validate
 
-SMALL_FIRST = ("--target_size=64", "--small_size=32", "--small_epochs=3", "--epochs=6")
+SMALL_FIRST = ("--target_size=64", "--tile_size=60", "--small_size=32", "--small_epochs=3", "--epochs=6")
 
 
 # ---- one network, two graphs -------------------------------------------------------------------------------
@@ -140,7 +144,10 @@ def test_it_says_the_size_and_goes_by_the_schedule(whole):
 def test_weights_carry_over_and_predict_at_full_size(whole):
     last = whole / "weights/tiny/fold_0_last.weights.h5"
     model, recipe = load_model(last)
-    assert (recipe.target_size, recipe.flags["small_epochs"], model.input_shape[1:3]) == (64, 3, (64, 64))
+    assert (recipe.target_size, recipe.tile_size, recipe.flags["small_epochs"]) == (64, 60, 3)
+    assert (model.input_shape[1:3], recipe.geometry) == ((64, 64), Geometry(64, 60))
+    val = read_fold(whole / "folds/fold_0").val
+    assert validate(Predictor([(model, recipe.geometry)]), val, SingleProcess()).score == recipe.score
     flags = (f"--file_name={last}", "--data_path=tgs", "--submission_path=there")
     done = run_here(tgs_predict.main, *flags, cwd=whole)
     assert done.returncode == 0, done.stderr
@@ -155,6 +162,7 @@ def test_weights_carry_over_and_predict_at_full_size(whole):
         ),
         (["--small_size=48"], "--small_size=48 is not a multiple of 32; take 64"),
         (["--small_size=64"], "--small_size=64 is not below --target_size=64; lower it"),
+        (["--tile_size=65"], "--tile_size=65 is above --target_size=64; lower it"),
         (["--small_size=16"], "argument --small_size: 16 is outside 32 to 1024"),
         (["--cycles=4"], "--cycles=4 need an epoch each, --epochs=6 are too few after the first 3, which are cycles"),
     ],
@@ -183,7 +191,10 @@ def test_killed_at_both_sizes_it_ends_with_the_same_bits(whole, workspace):
         assert running.end()[0] == -signal.SIGKILL
     assert check_files(workspace) == 1
     small = load_recipe(workspace / "weights/tiny/fold_0_last.weights.h5")
-    assert (small.target_size, small.epoch) == (32, 2)  # validated and to be predicted at the size that was trained
+    assert (small.geometry, small.epoch) == (
+        Geometry(32),
+        2,
+    )  # they predict as they were validated
     with job(workspace, *SMALL_FIRST, dies=("SIGKILL", "after", "state.npz", 2)) as running:
         assert running.end()[0] == -signal.SIGKILL
     assert check_files(workspace) == 3

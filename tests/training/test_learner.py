@@ -86,6 +86,26 @@ def test_a_ring_scales_the_rate_by_its_root():
     assert float(make_learner(10, ring=ring, learning_rate=0.1).schedule(0)) == pytest.approx(0.2)
 
 
+def test_the_encoder_has_a_share_of_the_rate(tiles):
+    """With none of it, a step leaves the encoder's weights as they are and moves all others."""
+    learner = make_learner(1, encoder_rate=0.0, target_size=32)
+    (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
+    before = [v.numpy() for v in learner.net.trainable_variables]
+    learner.train_epoch([batch], 0)
+    for variable, value in zip(learner.net.trainable_variables, before, strict=True):
+        assert np.array_equal(variable, value) == variable.path.startswith("encoder."), variable.path
+
+
+def test_lovasz_comes_in_after_a_part_of_the_epochs():
+    def shares(**changes) -> list[float | None]:
+        return [Settings(epochs=10, **changes).lovasz_share(epoch) for epoch in range(10)]
+
+    assert shares() == [0.0] * 3 + [0.9] * 7
+    assert shares(lovasz_start=0.75) == [0.0] * 8 + [0.9] * 2
+    assert shares(lovasz_start=0) == [0.9] * 10
+    assert shares(use_lovasz=False) == [None] * 10
+
+
 @pytest.mark.slow
 def test_xla_computes_the_same(tiles):
     """Forward, Lovász, backward, update, moving average and prediction, compiled by XLA and not."""

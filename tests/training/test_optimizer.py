@@ -31,6 +31,18 @@ def test_it_steps_as_keras_does(xla):
     assert not np.allclose(ours[1].numpy(), start[1], atol=0.01)
 
 
+def test_a_weight_can_have_a_share_of_the_rate():
+    start, gradient = np.ones((2, 2), np.float32), tf.constant([[1.0, -2.0], [3.0, 0.5]])
+
+    def stepped(rate: float, **kwargs) -> np.ndarray:
+        weight = tf.Variable(start)
+        AdamW([weight], lambda step: rate, weight_decay=0.5, **kwargs).apply([gradient], tf.constant(0))
+        return weight.numpy()
+
+    assert np.allclose(stepped(0.1, shares=[0.25]), stepped(0.025), atol=1e-7)
+    assert np.array_equal(stepped(0.1, shares=[0.0]), start)
+
+
 def test_only_kernels_decay():
     """With no gradient a weight moves by its decay alone: kernels shrink to (1 - 0.1 * 0.5) of what they were."""
     net = make_model("tiny", 32)

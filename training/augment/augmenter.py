@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
 
@@ -54,6 +55,7 @@ def cutout(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Te
 WARP = Entry(
     "Normalise tiles and place them at random: mirrored, shifted, half of them scaled and rotated.", Geometry.warp
 )
+WARP2 = Entry("As warp, scaled and rotated by up to twice as much.", partial(Geometry.warp, strength=2.0))
 AUGMENTATIONS: dict[str, Augmentation] = {
     "light": Augmentation("Change contrast by up to 15 %, brightness by up to a tenth of the gray range.", light),
     "gamma": Augmentation(
@@ -73,21 +75,21 @@ def list_augmentations() -> str:
 
 
 def _known() -> dict[str, Entry]:
-    return {"warp": WARP, **DISTORTIONS, **AUGMENTATIONS}
+    return {"warp": WARP, "warp2": WARP2, **DISTORTIONS, **AUGMENTATIONS}
 
 
 class Augmenter:
     """Places tiles in the network's input, with the augmentations that a text such as "warp+light" names.
 
-    `warp` is the placing itself, done at random. Entries of DISTORTIONS say where else each pixel is read from; their
-    displacements add up, and go into the one sampling that places image and mask. Then come entries of AUGMENTATIONS,
-    in order. "none" only places.
+    `warp` and `warp2` are the placing itself, done at random. Entries of DISTORTIONS say where else each pixel is read
+    from; their displacements add up, and go into the one sampling that places image and mask. Then come entries of
+    AUGMENTATIONS, in order. "none" only places.
     """
 
     def __init__(self, geometry: Geometry, text: str):
         """Read `text`; InputError, with the list of names, for an unknown one."""
         entries = [entry for _, entry in read_sum(text, _known(), "augmentation", "warp+light")]
-        self._geometry, self._warp = geometry, WARP in entries
+        self._geometry, self._places = geometry, [entry for entry in entries if entry in (WARP, WARP2)]
         self._distortions = [entry for entry in entries if isinstance(entry, Distortion)]
         self._others = [entry for entry in entries if isinstance(entry, Augmentation)]
         self._sizes = [DRAWS, *(entry.draws for entry in (*self._distortions, *self._others))]
@@ -102,9 +104,10 @@ class Augmenter:
         first, *others = tf.split(draws, self._sizes, axis=1)
         fields = [entry.function(others.pop(0), self._geometry.size) for entry in self._distortions]
         moved = tuple(sum(parts[1:], parts[0]) for parts in zip(*fields, strict=True)) if fields else None
-        images, masks = self._geometry.warp(
-            images, masks, first if self._warp else tf.zeros_like(first) + NEUTRAL, moved
-        )
+        place, chance = Geometry.warp, tf.zeros_like(first) + NEUTRAL
+        if self._places:
+            place, chance = self._places[0].function, first
+        images, masks = place(self._geometry, images, masks, chance, moved)
         for entry, part in zip(self._others, others, strict=True):
             images, masks = entry.function(images, masks, part)
         return images, masks

@@ -123,6 +123,7 @@ WEIGHTS: dict[str, Case] = {
         f"input size {size!r}": (recipe(target_size=size), PREDICT, f"{JSON} ")
         for size in (33, 0, -32, 1056, "32", 32.0, True, None)
     },
+    **{f"tile size {size!r}": (recipe(tile_size=size), PREDICT, f"{JSON} ") for size in (31, 33, "32", 32.0, True)},
 }
 
 RECIPES: dict[str, Case] = {

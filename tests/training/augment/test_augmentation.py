@@ -137,6 +137,6 @@ def test_all_together_repeat_and_are_the_same_compiled_by_xla(tiles, size):
 
 @pytest.mark.parametrize("text", ["blur", "warp+blur", "", "warp+", "none+warp", "True", "WARP"])
 def test_an_unknown_name_is_answered_with_the_known(text):
-    assert "choose from warp, shear, grid, elastic, light, gamma, cutout, a sum like" in refused(
+    assert "choose from warp, warp2, shear, grid, elastic, light, gamma, cutout, a sum like" in refused(
         lambda: Augmenter(Geometry(32), text), "no augmentation '"
     )
