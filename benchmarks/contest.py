@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 
@@ -35,16 +36,22 @@ COMPILED = {f"compile {mode}": {"layout": "channels_last", "compile": mode} for 
 
 @dataclass(frozen=True)
 class Cell:
-    """One comparison: a job ("train" or "infer"), a precision, images a step, the ratio and seconds wanted."""
+    """One comparison: a job ("train" or "infer"), a precision, images a step, the ratio and seconds wanted.
+
+    With the precision "best" each side runs in float32 and in bfloat16, and its faster one counts.
+    """
 
     job: str
     mode: str
     batch: int
     ratio: float | None = None
     first_step: float | None = None
+    model: str = "resnet34"
+    size: int = 128
 
     def __str__(self) -> str:
-        return f"{self.job}-{self.mode}-{self.batch}"
+        other = "" if (self.model, self.size) == ("resnet34", 128) else f"-{self.model}-{self.size}"
+        return f"{self.job}-{self.mode}-{self.batch}{other}"
 
 
 GPU = (
@@ -55,12 +62,19 @@ GPU = (
     Cell("infer", "bfloat16", 256, ratio=1.3),
 )
 CPU = (
-    Cell("train", "float32", 16, ratio=1.0),
-    Cell("train", "bfloat16", 16, ratio=1.0),
-    Cell("infer", "float32", 64),
-    Cell("infer", "bfloat16", 64),
+    Cell("train", "float32", 16, ratio=1.14),
+    Cell("train", "bfloat16", 16, ratio=1.05),
+    *(
+        Cell("train", "best", 16, ratio=1.5, model=model, size=size)
+        for size in (128, 64)
+        for model in ("efficientnet_lite0", "efficientnet_lite0+scse")
+    ),
+    Cell("infer", "float32", 64, ratio=1.4),
+    Cell("infer", "bfloat16", 64, ratio=1.22),
+    Cell("infer", "best", 64, ratio=1.4, model="efficientnet_lite0"),
 )
-TINY = (Cell("train", "bfloat16", 2), Cell("infer", "float32", 2))
+TINY = (Cell("train", "bfloat16", 2), Cell("train", "best", 2), Cell("infer", "float32", 2))
+PRECISIONS = ("float32", "bfloat16")
 
 
 class WorkerError(RuntimeError):
@@ -128,7 +142,7 @@ class Contender:
 
     def __init__(self, name: str, worker: Worker, cell: Cell, settings: dict[str, object]):
         self.name, self.speeds, self._worker, self._batch = name, [], worker, cell.batch
-        settings = settings | {"job": cell.job, "mode": cell.mode, "batch": cell.batch}
+        settings = {"job": cell.job, "mode": cell.mode, "batch": cell.batch} | settings
         self.first = worker.ask("start", name=name, **settings)["seconds"]
         print(f"{cell}, {name}: first step done after {self.first:.1f} s", flush=True)
         self.steps = max(STEPS, math.ceil(BLOCK / self._seconds(1)))
@@ -143,22 +157,23 @@ class Contender:
 
 def compare(cell: Cell, *, peer: Path | None, rounds: int, compile: bool, tiny: bool) -> list[Row]:
     """Measure one cell in fresh processes, one for ours and one for the peer, with `peer` as its interpreter."""
-    size = 64 if tiny else 128
-    network = {"model": "tiny" if tiny else "resnet34", "size": size}
-    peers_network = {"model": "resnet18" if tiny else "resnet34", "size": size}
+    network, peers_network = {"model": cell.model, "size": cell.size}, {"model": cell.model, "size": cell.size}
+    if tiny:
+        network, peers_network = {"model": "tiny", "size": 64}, {"model": "resnet18", "size": 64}
     settings = EAGER | (COMPILED if compile else {})
     if cell.job == "train":
         settings |= {f"{name}{SAME_WORK}": own | {"same_work": True} for name, own in settings.items()}
+    precisions = {"": {}} if cell.mode != "best" else {f" {mode}": {"mode": mode} for mode in PRECISIONS}
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(sys.executable, "benchmarks.ours"))]
-        contenders = [Contender("ours", workers[0], cell, network)]
+        contenders = [Contender(f"ours{of}", workers[0], cell, network | mode) for of, mode in precisions.items()]
         if peer:
             workers.append(stack.enter_context(Worker(peer, "benchmarks.peer")))
-            for name, own in settings.items():
+            for (of, mode), (name, own) in product(precisions.items(), settings.items()):
                 try:
-                    contenders.append(Contender(f"peer {name}", workers[1], cell, peers_network | own))
+                    contenders.append(Contender(f"peer{of} {name}", workers[1], cell, peers_network | mode | own))
                 except WorkerError as error:
-                    print(f"{cell}, peer {name}: left out, {str(error).splitlines()[0]}", flush=True)
+                    print(f"{cell}, peer{of} {name}: left out, {str(error).splitlines()[0]}", flush=True)
         others = []
         for k in range(rounds):
             started, before = time.perf_counter(), others_seconds(workers)
@@ -178,18 +193,34 @@ def others_seconds(workers: Sequence[Worker]) -> float:
 def table(cell: Cell, contenders: Sequence[Contender], others: Sequence[float]) -> list[Row]:
     """A row for each contender's speed, for the ratio to the fastest peer, our first step, and what disturbed them."""
     what = f"{cell.job}, {cell.mode}, batch {cell.batch}"
-    rows = []
-    for c in contenders:
-        rows.append(Row(f"{what}: {c.name}", "images/s", c.speeds, note=f"first step done after {c.first:.1f} s"))
-    ours, *peers = rows
+    if (cell.model, cell.size) != (Cell.model, Cell.size):
+        what = f"{cell.model}, {cell.size} px, {what}"
+    rows = {
+        c.name: Row(f"{what}: {c.name}", "images/s", c.speeds, note=f"first step done after {c.first:.1f} s")
+        for c in contenders
+    }
+    found = list(rows.values())
+    ours = fastest({name: row for name, row in rows.items() if name.startswith("ours")})
     for work, target in (("", cell.ratio), (SAME_WORK, None)):
-        if alike := [row for row in peers if row.what.endswith(SAME_WORK) == bool(work)]:
-            best = max(alike, key=lambda row: row.median)
-            rows.append(ratio(f"{what}: ours / fastest peer{work}", ours, best, target, note=best.what.split(": ")[1]))
+        alike = {
+            name: row
+            for name, row in rows.items()
+            if name.startswith("peer") and name.endswith(SAME_WORK) == bool(work)
+        }
+        if alike:
+            best = fastest(alike)
+            note = best if ours == "ours" else f"{ours} / {best}"
+            found.append(ratio(f"{what}: ours / fastest peer{work}", rows[ours], rows[best], target, note=note))
+    first = next(c.first for c in contenders if c.name == ours)
     note = "network built and compiled, one step done"
-    rows.append(Row(f"{what}: our first step", "s", [contenders[0].first], cell.first_step, note=note))
-    rows.append(Row(f"{what}: taken by other processes", "cores", others, note="near 0, or the rest is worth little"))
-    return rows
+    found.append(Row(f"{what}: our first step", "s", [first], cell.first_step, note=note))
+    found.append(Row(f"{what}: taken by other processes", "cores", others, note="near 0, or the rest is worth little"))
+    return found
+
+
+def fastest(rows: Mapping[str, Row]) -> str:
+    """Name of the row with the greatest median."""
+    return max(rows, key=lambda name: rows[name].median)
 
 
 def peer_facts(peer: Path, gpu: bool) -> dict:

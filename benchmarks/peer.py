@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from benchmarks.worker import Block, serve
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+ENCODERS = {"efficientnet_lite0": "timm-tf_efficientnet_lite0"}
 MEAN, STD, TILE = 0.4714, 0.1615, 101
 
 
@@ -31,8 +32,10 @@ def device() -> str:
 
 
 def network(model: str, layout: str) -> torch.nn.Module:
-    """A U-Net with random weights."""
-    net = smp.Unet(model, encoder_weights=None, in_channels=1, classes=1)
+    """A U-Net with random weights; "+scse" behind the encoder's name adds the decoder's attention."""
+    encoder, _, attention = model.partition("+")
+    encoder = ENCODERS.get(encoder, encoder)
+    net = smp.Unet(encoder, encoder_weights=None, in_channels=1, classes=1, decoder_attention_type=attention or None)
     return net.to(device(), memory_format=LAYOUTS[layout])
 
 

@@ -121,6 +121,23 @@ def test_the_ratio_is_to_the_fastest_peer(sleeper):
     assert (first.unit, others.unit, others.values) == ("s", "cores", [0.5, 0.1])
 
 
+def test_of_the_best_precision_each_side_counts_its_faster_one(sleeper):
+    cell = Cell("train", "best", batch=16, ratio=2, model="efficientnet_lite0", size=64)
+    with Worker(sleeper, "any") as worker:
+        paces = {"ours float32": 2.0, "ours bfloat16": 1.0, "peer float32 a": 3.0, "peer bfloat16 a": 4.0}
+        contenders = [Contender(name, worker, cell, {"pace": pace}) for name, pace in paces.items()]
+        for contender in contenders:
+            contender.round()
+    *_, found, _first, _others = contest.table(cell, contenders, [0.0])
+    assert list(found.values) == pytest.approx([3])
+    assert (found.what, found.note) == (
+        "efficientnet_lite0, 64 px, train, best, batch 16: ours / fastest peer",
+        "ours bfloat16 / peer float32 a",
+    )
+    assert str(cell) == "train-best-16-efficientnet_lite0-64"
+    assert str(Cell("train", "float32", 16)) == "train-float32-16"
+
+
 def test_what_others_take_of_the_processor(sleeper):
     with Worker(sleeper, "any") as worker:
         worker.ask("start", name="a", job="train", pace=1)
@@ -220,7 +237,7 @@ def test_a_run_cut_short_keeps_what_it_measured(tmp_path, monkeypatch):
 
 def test_lists_its_parts(tmp_path):
     lines = run_here(main, "--only=list", "--peer=none", "--tiny=True", cwd=tmp_path).stdout.splitlines()
-    assert lines[:2] == ["train-bfloat16-2", "infer-float32-2"]
+    assert lines[:3] == ["train-bfloat16-2", "train-best-2", "infer-float32-2"]
 
 
 def test_the_command_told_has_no_path():
