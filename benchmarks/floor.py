@@ -13,7 +13,8 @@ while a stored tensor is read. A layer that stores passes twice over memory:
 
 A pass takes what is longer, computing or moving (the roofline of Williams et al., 2009, doi:10.1145/1498765.1498785).
 Nothing stays in a cache between passes; convolutions are direct (a Winograd transform would need fewer operations);
-augmentation and loss, on images of one channel, are left out.
+augmentation and loss, on images of one channel, are left out. The peak is that of matrix products, which depthwise
+convolutions cannot come near: their network's floor is further away than it seems.
 
 `UpConv2D` reads its small input and the skip. Where it computes a transposed convolution, the enlarged part costs 4
 multiplications instead of 9 (the sums of the kernel, once a step, are not counted). The classic count has 9 everywhere:
@@ -22,9 +23,10 @@ what the peer computes; the prototype, older than `UpConv2D`, is taken to have d
 
 import math
 import statistics
-import time
+import timeit
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from benchmarks.table import Row, text
 from common.backend import load_tensorflow
@@ -32,6 +34,7 @@ from common.command import run
 from common.flags import Parser, number
 
 BYTES = {"float32": 4, "bfloat16": 2}  # of an activation; weights, gradients and moments are float32 with both
+MODELS = {"": "resnet34", "efficientnet_lite0, ": "efficientnet_lite0"}  # in the rows' names, and in models.MODELS
 FUSED = ("ZeroPadding2D", "BatchNormalization", "ReLU", "UpSampling2D", "Concatenate")
 
 
@@ -92,14 +95,9 @@ class _Stored:
     rectified: bool = False
 
     @property
-    def gradients(self) -> int:
-        """Elements to read for its gradient: a part from every reader, or the loss's."""
-        return max(1, self.readers) * self.elements
-
-    @property
-    def output_again(self) -> int:
-        """Elements to read again, backwards, for what follows it."""
-        return self.elements if self.normalised or self.rectified else 0
+    def read_backward(self) -> int:
+        """Elements to read: its gradient, a part of each reader or the loss's; and itself where what follows asks."""
+        return (max(1, self.readers) + (self.normalised or self.rectified)) * self.elements
 
 
 def passes(model, *, classic: bool = False) -> list[Pass]:
@@ -122,7 +120,7 @@ def passes(model, *, classic: bool = False) -> list[Pass]:
         else:
             again, written = inputs, sum(s.elements for s in sources if s.has_gradient)
         times = 2 if written else 1  # the gradient of the weights, and of the inputs where someone wants it
-        elements = again + out.output_again + out.gradients + written
+        elements = again + out.read_backward + written
         found.append(Pass(f"{layer.name}, backward", times * operations, elements, times * weights))
     trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
     # AdamW reads weight, gradient and two moments and writes all but the gradient; the average is read and written.
@@ -134,9 +132,9 @@ def _multiplications(layer, classic: bool) -> int:
     from models.blocks import FEW_PIXELS
 
     kind = type(layer).__name__
-    if kind not in ("Conv2D", "UpConv2D"):
+    if kind not in ("Conv2D", "DepthwiseConv2D", "UpConv2D"):
         return 0
-    found = math.prod(layer.kernel.shape[:3])
+    found = math.prod(layer.kernel.shape[: 2 if kind == "DepthwiseConv2D" else 3])
     if kind == "UpConv2D" and not classic:
         _, height, _, channels = _inputs(layer)[0].shape
         found -= (
@@ -164,7 +162,7 @@ def _layers(model) -> Iterator[tuple[object, list[_Stored], _Stored]]:
                 stored.normalised |= kind == "BatchNormalization"
                 stored.rectified |= kind == "ReLU"
             reached[id(out)] = sources
-        elif kind in ("Conv2D", "UpConv2D", "Add", "MaxPooling2D"):
+        elif kind in ("Conv2D", "DepthwiseConv2D", "UpConv2D", "Add", "MaxPooling2D"):
             for stored in sources:
                 stored.readers += 1
             reached[id(out)] = [_Stored(math.prod(out.shape[1:]))]
@@ -195,12 +193,12 @@ def multiplier(dtype: str, side: int) -> Callable[[], float]:
     count = 4
 
     @tf.function
-    def product(x):
+    def power(x):
         for _ in range(count):
             x = tf.matmul(matrix, x)
         return tf.reduce_sum(x)
 
-    return lambda: 2 * side**3 * count / _least_seconds(lambda: product(matrix).numpy())
+    return lambda: 2 * side**3 * count / _least_seconds(lambda: power(matrix).numpy())
 
 
 def adder(elements: int) -> Callable[[], float]:
@@ -221,16 +219,11 @@ def adder(elements: int) -> Callable[[], float]:
 def _least_seconds(call: Callable[[], object], times: int = 3) -> float:
     """The least of several durations: a limit is wanted, and whatever disturbs only adds."""
     call()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return min(timeit.repeat(call, number=1, repeat=times))
 
 
 def rows(rounds: int, tiny: bool) -> list[Row]:
-    """Peaks of this machine, and the floor of a step of resnet34 at 128 px by them; `tiny`: sizes for a test."""
+    """Peaks of this machine, and by them the floors of a step of MODELS at 128 px; `tiny`: sizes for a test."""
     import tensorflow as tf
 
     from models import make_model
@@ -238,7 +231,7 @@ def rows(rounds: int, tiny: bool) -> list[Row]:
     gpu = bool(tf.config.list_physical_devices("GPU"))
     side, elements = (128, 1 << 16) if tiny else (8192, 1 << 28) if gpu else (2048, 1 << 26)
     batches = (16, 64, 256) if gpu else (16,)
-    model = make_model("tiny", 32) if tiny else make_model("resnet34", 128)
+    models = {"": make_model("tiny", 32)} if tiny else {told: make_model(name, 128) for told, name in MODELS.items()}
     multiply, add = {dtype: multiplier(dtype, side) for dtype in BYTES}, adder(elements)
     machines = [Machine({dtype: measure() for dtype, measure in multiply.items()}, add()) for _ in range(rounds)]
 
@@ -249,12 +242,11 @@ def rows(rounds: int, tiny: bool) -> list[Row]:
     ]
     note = f"a += b of {4 * elements / 1e6:.0f} MB"
     table.append(Row("memory bandwidth", "GB/s", [machine.bandwidth / 1e9 for machine in machines], note=note))
-    for batch in batches:
-        for dtype in BYTES:
-            floors = [floor(model, batch, dtype, machine) for machine in machines]
-            bound = statistics.median(f.compute_bound for f in floors)
-            note = f"computed from the rows above; {bound:.0%} of it waits for arithmetic"
-            table.append(Row(f"floor, batch {batch}, {dtype}", "images/s", [f.speed for f in floors], note=note))
+    for (told, model), batch, dtype in product(models.items(), batches, BYTES):
+        floors = [floor(model, batch, dtype, machine) for machine in machines]
+        bound = statistics.median(f.compute_bound for f in floors)
+        note = f"computed from the peaks above; {bound:.0%} of it waits for arithmetic"
+        table.append(Row(f"floor, {told}batch {batch}, {dtype}", "images/s", [f.speed for f in floors], note=note))
     return table
 
 
@@ -274,10 +266,10 @@ def published(model) -> str:
 
 def needs(model) -> str:
     """What a step of `model` needs, in words."""
-    parts = passes(model)
+    parts, classic = passes(model), passes(model, classic=True)
     elements, weights = sum(p.elements for p in parts), sum(p.weight_bytes for p in parts)
     return (
-        f"{model.name}: {_operations(parts)} an image, classic: {_operations(passes(model, classic=True))}; "
+        f"{model.name}: {_operations(parts)} an image, classic: {_operations(classic)}; "
         f"{4 * elements / 1e6:.1f} MB of activations an image in float32, {2 * elements / 1e6:.1f} MB in bfloat16, "
         f"{weights / 1e6:,.0f} MB a step for weights, gradients, moments and moving average; {len(parts)} passes"
     )
@@ -299,9 +291,9 @@ def main(argv: list[str] | None = None) -> str:
     load_tensorflow(verbose=args.verbose)
     from models import make_model
 
-    model = make_model("resnet34", 128)
-    table = published(model) if args.published else text(rows(args.rounds, tiny=False))
-    print(f"{needs(model)}\n\n{table}")
+    known = {name: make_model(name, 128) for name in MODELS.values()}
+    table = published(known["resnet34"]) if args.published else text(rows(args.rounds, tiny=False))
+    print("\n".join(map(needs, known.values())), table, sep="\n\n")
     return table
 
 

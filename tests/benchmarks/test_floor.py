@@ -63,6 +63,13 @@ def test_residual_block():
     assert elements["inside, backward"] == 4 * 32
 
 
+def test_a_depthwise_convolution_multiplies_within_its_channel():
+    from models.blocks import DepthwiseConv2D
+
+    model = net((8, 8, 3), DepthwiseConv2D(5, 2, name="depthwise"))
+    assert passes(model)[0] == Pass("depthwise", 2 * 4 * 4 * 3 * 25, 192 + 48, 4 * 3 * 25)
+
+
 def test_upsampling_and_concatenation_are_computed_while_reading():
     from keras import layers
 
@@ -140,6 +147,9 @@ def resnet34():
     return make_model("resnet34", 224)
 
 
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput")  # the last: transposed
+
+
 def profiled(model, *sizes) -> int:
     """Operations of the convolutions of one image, forward, by TensorFlow's profiler; `sizes`: of the inputs."""
     import tensorflow as tf
@@ -153,7 +163,7 @@ def profiled(model, *sizes) -> int:
     while found:
         node = found.pop()
         found += node.children
-        convolutions += node.float_ops if node.name in ("Conv2D", "Conv2DBackpropInput") else 0  # the other: transposed
+        convolutions += node.float_ops if node.name in CONVOLUTIONS else 0
     return convolutions
 
 
@@ -169,6 +179,11 @@ def test_up_convolution_has_the_operations_of_tensorflows_profiler(side):
 
 def test_forward_operations_are_those_of_tensorflows_profiler(resnet34):
     assert forward_operations(resnet34) == profiled(resnet34, 224) > 0
+
+
+def test_those_of_a_light_network_too():
+    model = make_model("efficientnet_lite0", 64)
+    assert forward_operations(model) == profiled(model, 64) > 0
 
 
 def test_encoder_has_the_published_multiply_adds(resnet34):
