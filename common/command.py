@@ -72,7 +72,7 @@ def interruptible() -> Iterator[None]:
 
 
 def rank() -> int | None:
-    """This process's rank in a ring, None outside of one; known before Horovod is loaded."""
+    """Tell this process's rank in a ring, None outside of one; known before Horovod is loaded."""
     found = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("HOROVOD_RANK") or ""
     return int(found) if found.isdecimal() else None
 
@@ -102,7 +102,7 @@ def run(main: Callable[[], object]) -> None:
 
 
 def _explain(error: Exception) -> str | None:
-    """What is wrong and what to do, for an error that is not a defect of ours; None for one that is."""
+    """Say what is wrong and what to do, for an error that is not a defect of ours; None for one that is."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:  # a folder that may not be entered, a name too long

@@ -64,7 +64,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
-    """What tells whether a file is still the same; None when there is none."""
+    """Tell by what a file is known to be still the same: inode, size, time; None when there is none."""
     with contextlib.suppress(OSError):
         status = path.lstat()
         return status.st_ino, status.st_size, status.st_mtime_ns
@@ -173,7 +173,7 @@ def read_json(path: str | Path) -> dict:
 
 
 def check_names(names: Iterable[str], folder: Path) -> None:
-    """InputError where two of `names` would be one in `folder`, which takes upper and lower case for the same."""
+    """Raise InputError where two of `names` would be one in `folder`, whose disk takes upper and lower case alike."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.casefold(), name)
@@ -187,7 +187,7 @@ def _folds_case(folder: Path) -> bool:
 
 
 def named(path: str | Path) -> Path:
-    """The path, or where it really leads if it is `.` or ends in `..`, so that it has a name."""
+    """Give the path, or where it really leads if it is `.` or ends in `..`, so that it has a name."""
     path = Path(path)
     return path.resolve() if path.name in ("", "..") else path
 

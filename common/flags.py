@@ -28,7 +28,7 @@ def flag(text: str) -> bool:
 
 
 def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], float]:
-    """An argparse type: an int or float within [low, high]."""
+    """Make an argparse type: an int or float within [low, high]."""
 
     def parse(text: str) -> float:
         try:
@@ -43,7 +43,7 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
 
 
 def auto_or(parse: Callable[[str], float]) -> Callable[[str], float | str]:
-    """An argparse type: the word `auto`, or what `parse` accepts."""
+    """Make an argparse type: the word `auto`, or what `parse` accepts."""
     return lambda text: text if text == "auto" else parse(text)
 
 
@@ -123,7 +123,7 @@ class Parser(argparse.ArgumentParser):
         return f"; did you mean {close[0].removeprefix(sign)}?" if close else ""
 
     def _read_config(self, path: Path) -> dict:
-        """The values of a YAML file, a mapping from flags' names, each judged as on the command line."""
+        """Read the values of a YAML file, a mapping from flags' names, each judged as on the command line."""
         import yaml
 
         actions = {action.dest: action for action in self.options if action.dest != "config"}
@@ -141,7 +141,7 @@ class Parser(argparse.ArgumentParser):
         return values
 
     def _read_value(self, action: argparse.Action, node, where: str):
-        """The value of a YAML scalar for a flag; None where there is nothing, and the flag need not have a value."""
+        """Read a flag's value from a YAML scalar; None where there is nothing, and the flag need not have a value."""
         if node.style is None and node.value in ("", "~", "null"):
             if self.get_default(action.dest) is not None:
                 raise InputError(f"{where}: '{action.dest}' has no value; give one, or remove the line")
@@ -153,7 +153,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _compose(path: Path) -> list:
-    """The pairs of nodes, of text, that a YAML file of flags is a mapping of."""
+    """Read a YAML file of flags as pairs of nodes, of text."""
     import yaml  # only here: --help need not wait for it
 
     try:
@@ -172,7 +172,7 @@ def _compose(path: Path) -> list:
 
 
 def config_text(args: argparse.Namespace, script: str) -> str:
-    """The flags in force as YAML, with which `--config` repeats a run of `script`."""
+    """Write the flags in force as YAML, with which `--config` repeats a run of `script`."""
     import yaml
 
     values = {k: v for k, v in vars(args).items() if k not in ("config", "verbose") and v is not None}
@@ -195,6 +195,6 @@ def command_line(script: str, **flags: object) -> str:
 
 
 def _near(path: Path) -> str:
-    """A path from the current folder where it lies below it, from the root elsewhere."""
+    """Write a path from the current folder where it lies below it, from the root elsewhere."""
     near = os.path.relpath(path)
     return str(path) if near.startswith("..") else near

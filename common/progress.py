@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def bar(title: str, total: int, unit: str = "tile"):
-    """A tqdm bar on stderr, to be updated by counts of `unit`."""
+    """Show a tqdm bar on stderr, to be updated by counts of `unit`."""
     from tqdm import tqdm  # only here: --help need not wait for it
 
     hidden = True if rank() else None  # None: unless stderr is a terminal
@@ -24,7 +24,7 @@ def counted(items: Iterable[T], shown) -> Iterator[T]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 42 s, 12 min, 3 h 05 min."""
+    """Write seconds in words: 42 s, 12 min, 3 h 05 min."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"

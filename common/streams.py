@@ -89,7 +89,7 @@ def _to_log(data: bytes) -> None:
 
 
 def unsaid() -> str:
-    """Why what this process said on stdout reached nobody, neither a reader who left nor a log; "" when it did."""
+    """Say why what this process said on stdout reached nobody, no reader who left and no log; "" when it did."""
     sys.stdout.flush()
     error = _lost.get("standard output")
     return "" if error is None or error.errno == errno.EPIPE or _log else error.strerror or str(error)

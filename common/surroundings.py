@@ -61,7 +61,7 @@ def _restart_python() -> None:
 
 
 def _check_folder() -> None:
-    """InputError where packages cannot be found from here, or other files would be taken for them."""
+    """Raise InputError where packages cannot be found from here, or other files would be taken for them."""
     try:
         here = os.getcwd()
     except FileNotFoundError:
@@ -76,5 +76,5 @@ def _check_folder() -> None:
 
 
 def shared_settings() -> dict[str, str | None]:
-    """What the environment says that all ranks of a ring must have alike."""
+    """List what the environment says that all ranks of a ring must have alike."""
     return {f"variable {name}": os.environ.get(name) for name in SAME_ON_ALL_RANKS}

@@ -15,7 +15,7 @@ MAX_SIDE = 1_000_000  # pixels; libpng's own limit
 
 
 def encode_png(pixels: np.ndarray, level: int = 3) -> bytes:
-    """A PNG of pixels uint8 or uint16 (H, W) or, blue first, (H, W, 3), compressed at zlib's `level`."""
+    """Encode pixels uint8 or uint16 (H, W) or, blue first, (H, W, 3) as a PNG, compressed at zlib's `level`."""
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
 
 
@@ -84,7 +84,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _header_and_data(content: bytes) -> tuple[bytes, bytes]:
-    """A PNG's header and its compressed pixels, after verifying every checksum; other chunks are left out."""
+    """Read a PNG's header and its compressed pixels, after verifying every checksum; other chunks are left out."""
     if not content.startswith(PNG_SIGNATURE):
         raise ValueError("is not a PNG; convert it" if content else "is empty; get the file again")
     at, kind, header, data = len(PNG_SIGNATURE), b"", b"", []
@@ -105,6 +105,6 @@ def _header_and_data(content: bytes) -> tuple[bytes, bytes]:
 
 
 def _chunk(kind: bytes, content: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """A chunk in parts: a section's pixels are not copied once more."""
+    """Make a chunk, in parts: a section's pixels are not copied once more."""
     checksum = zlib.crc32(content, zlib.crc32(kind))
     return struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)

@@ -70,7 +70,7 @@ def _refuse_existing(path: Path) -> None:
 
 @contextmanager
 def _replacing_nothing(path: Path) -> Iterator[Path]:
-    """`replacing` for a path that must not exist, neither before nor after."""
+    """Act as `replacing` for a path that must not exist, neither before nor after."""
     _refuse_existing(path)
     try:
         with replacing(path, exclusive=True) as temporary:
@@ -81,7 +81,7 @@ def _replacing_nothing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing_array(path: Path, shape: tuple[int, ...], replace: bool = False) -> Iterator[Write]:
-    """An .npy written front to back: had it been mapped to memory, a full disk would end the process by a signal."""
+    """Write an .npy front to back: had it been mapped to memory, a full disk would end the process by a signal."""
     opened = replacing(path) if replace else _replacing_nothing(path)
     with opened as temporary, open(temporary, "wb") as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": shape}
@@ -91,7 +91,7 @@ def writing_array(path: Path, shape: tuple[int, ...], replace: bool = False) -> 
 
 @contextmanager
 def _writing_folder(path: Path, ids: Sequence[str], replace: bool) -> Iterator[Write]:
-    """A folder of PNGs, made in a hidden one beside it."""
+    """Write a folder of PNGs, made in a hidden one beside it."""
     names = iter(ids)
 
     def write(probabilities: np.ndarray) -> None:

@@ -46,7 +46,7 @@ def count_tiles(data_path: str | Path, *, flag: str = "data_path") -> int:
 
 
 def expected_ids(data_path: str | Path) -> set[str]:
-    """The ids a submission must have: those of sample_submission.csv under `data_path`, else of its tiles."""
+    """List the ids a submission must have: of sample_submission.csv under `data_path`, else of its tiles."""
     sample = Path(data_path) / "sample_submission.csv"
     return set(read_csv(sample, COLUMNS)["id"]) if sample.is_file() else set(tiles_to_predict(data_path, unpack=False))
 
@@ -92,7 +92,7 @@ def reserved(folder: str | Path, name: str) -> Iterator[Path]:
 
 
 def _reserve(stem: Path) -> Path | None:
-    """The hidden file that reserves `stem`, made just now; None when the name is reserved or used."""
+    """Make the hidden file that reserves `stem`; None when the name is reserved or used."""
     reservation = stem.with_name(f".{stem.name}")
     with refusals("write", stem, "choose another folder"):
         try:

@@ -37,7 +37,7 @@ class TileSet:
 
 
 def is_id(text: str) -> bool:
-    """Whether a tile can have this id: printable, so that a CSV holds it, and no path to another folder."""
+    """Tell whether a tile can have this id: printable, so that a CSV holds it, and no path to another folder."""
     return text.isprintable() and not {"/", "\\"} & set(text)
 
 

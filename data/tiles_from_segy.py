@@ -73,7 +73,7 @@ def cut_tiles(
 
 
 def _common_lines(survey: Survey, labels: Survey, direction: str) -> Iterator[tuple[Line, Line]]:
-    """The lines, not smaller than a tile, that both have with the same traces."""
+    """List the lines, not smaller than a tile, that both have with the same traces."""
     theirs = {line.name: line for line in labels.lines(direction)}
     if survey.samples != labels.samples or survey.samples < TILE:
         return
@@ -84,7 +84,7 @@ def _common_lines(survey: Survey, labels: Survey, direction: str) -> Iterator[tu
 
 
 def main(argv: list[str] | None = None) -> Path:
-    """Command line: cut and write tiles, and say how much salt they have; returns the folder."""
+    """Cut and write tiles, and say how much salt they have; returns the folder."""
     parser = Parser(description=__doc__)
     parser.add_argument("volume", help="the survey, SEG-Y")
     parser.add_argument("labels", help="its interpretation, SEG-Y: above 0.5 is salt")

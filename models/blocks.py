@@ -73,7 +73,7 @@ class UpConv2D(layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="he_normal", autocast=False)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """x (B, H, W, C), and perhaps a skip (B, 2H, 2W, D) -> (B, 2H, 2W, filters)."""
+        """Convolve x (B, H, W, C), and perhaps a skip (B, 2H, 2W, D) -> (B, 2H, 2W, filters)."""
         x, *skips = (tf.cast(tensor, self.compute_dtype) for tensor in inputs)
         kernel, (_, height, width, channels) = self.kernel.value, x.shape
         if height < FEW_PIXELS[self.compute_dtype]:
@@ -87,7 +87,7 @@ class UpConv2D(layers.Layer):
         return y
 
     def compute_output_shape(self, shapes: list[tuple]) -> tuple:
-        """Shape of what `call` returns."""
+        """Tell the shape of what `call` returns."""
         batch, height, width, _ = shapes[0]
         return batch, 2 * height, 2 * width, self.filters
 
@@ -115,7 +115,7 @@ class Enlarge(layers.Layer):
         return tf.cast(tf.reshape(y, (-1, self.factor * height, self.factor * width, channels)), x.dtype)
 
     def compute_output_shape(self, shape: tuple) -> tuple:
-        """Shape of what `call` returns."""
+        """Tell the shape of what `call` returns."""
         batch, height, width, channels = shape
         return batch, self.factor * height, self.factor * width, channels
 

@@ -18,12 +18,12 @@ PICKS = {"best": "best", "last": "last", "cycles": "cycle*"}  # which weights of
 
 
 def fold_of(file: Path) -> str:
-    """The fold that a weights file is of, by its name: fold_0_cycle3.weights.h5 -> fold_0."""
+    """Tell the fold that a weights file is of, by its name: fold_0_cycle3.weights.h5 -> fold_0."""
     return file.name.rpartition("_")[0]
 
 
 def fold_files(weights_path: str | Path, model: str, pick: str, *, allow_missing: bool = False) -> list[Path]:
-    """The weights files of a model's folds, `pick` (one of PICKS) of each, in order of fold and cycle.
+    """List the weights files of a model's folds, `pick` (one of PICKS) of each, in order of fold and cycle.
 
     Raises:
         InputError: none at all, of different splits or trainings, of another fold than their name says, or (unless
@@ -57,7 +57,7 @@ def find_weights(folder: Path, pick: str) -> list[Path]:
 
 
 def _check_cycles(folder: Path, fold: str, recipes: list[Recipe], allow_missing: bool) -> None:
-    """InputError unless these are all the cycles of one training of a fold."""
+    """Raise InputError unless these are all the cycles of one training of a fold."""
     count = recipes[0].cycles
     if any(recipe.cycles != count for recipe in recipes):
         raise InputError(f"{folder} has cycles of different trainings of {fold}; train it again with --resume=False")
@@ -68,7 +68,7 @@ def _check_cycles(folder: Path, fold: str, recipes: list[Recipe], allow_missing:
 
 
 def list_trained(weights_path: str | Path) -> str:
-    """A line for each model with weights under `weights_path`: how many folds, and their scores."""
+    """Write a line for each model with weights under `weights_path`: how many folds, and their scores."""
     lines = []
     for folder in sorted(path for path in Path(weights_path).glob("*") if path.is_dir()):
         for pick in PICKS:
@@ -155,7 +155,7 @@ def make_predictor(
     xla: bool | None = None,
     ring: Ring | None = None,
 ) -> tuple[Predictor, list[Recipe]]:
-    """A predictor over the models of weights files, and their recipes.
+    """Make a predictor over the models of weights files; returns it, and their recipes.
 
     Args:
         by_score: each model counts by its validation score, not alike.

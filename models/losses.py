@@ -11,12 +11,12 @@ Loss = Callable[..., tf.Tensor]
 
 
 def bce(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy, mean over pixels, in nats."""
+    """Compute the binary cross-entropy, mean over pixels, in nats."""
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=masks, logits=logits), axis=(1, 2, 3))
 
 
 def dice(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """Soft Dice loss, 0..1 (Milletari et al., 2016, arXiv:1606.04797).
+    """Compute the soft Dice loss, 0..1 (Milletari et al., 2016, arXiv:1606.04797).
 
     One is added above and below the line: an empty mask with an empty prediction then costs 0, not 1.
     """
@@ -27,7 +27,7 @@ def dice(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
 
 
 def lovasz(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """Lovász hinge, the convex surrogate of 1 - IoU (Berman et al., 2018, arXiv:1705.08790), 0 or more."""
+    """Compute the Lovász hinge, the convex surrogate of 1 - IoU (Berman et al., 2018, arXiv:1705.08790), 0 or more."""
     errors, labels = _sort_errors(logits, masks)
     return tf.reduce_sum(tf.nn.relu(errors) * _jaccard_steps(labels), axis=1)
 
@@ -39,7 +39,7 @@ def lovasz_elu(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
 
 
 def lovasz_symmetric(*, logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """Mean of lovasz_elu of the salt and of the background: empty masks then teach with all their pixels."""
+    """Average lovasz_elu of the salt and of the background: empty masks then teach with all their pixels."""
     errors, labels = _sort_errors(logits, masks)  # the same for both: each pixel is as wrong of one as of the other
     errors = tf.nn.elu(errors) + 1.0
     of_salt, of_rest = (tf.reduce_sum(errors * _jaccard_steps(x), axis=1) for x in (labels, 1.0 - labels))
@@ -57,7 +57,7 @@ def _sort_errors(logits: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
 
 
 def _jaccard_steps(labels: tf.Tensor) -> tf.Tensor:
-    """By how much 1 - IoU grows with each further wrong pixel, (B, P), for labels sorted by descending error."""
+    """Compute how much 1 - IoU grows with each further wrong pixel, (B, P), for labels sorted by descending error."""
     salt = tf.reduce_sum(labels, axis=1, keepdims=True)
     intersection = salt - tf.cumsum(labels, axis=1)
     union = salt + tf.cumsum(1.0 - labels, axis=1)  # at least 1: pixel one is salt or adds to it
@@ -82,12 +82,12 @@ LOSSES: dict[str, Entry] = {  # the functions are `Loss`
 
 
 def list_losses() -> str:
-    """A line for each loss."""
+    """Write a line for each loss."""
     return list_names(LOSSES)
 
 
 def make_loss(text: str) -> Loss:
-    """A loss by name, or a sum such as "bce+dice" or "0.1*bce+0.9*lovasz_symmetric".
+    """Make a loss by name, or a sum such as "bce+dice" or "0.1*bce+0.9*lovasz_symmetric".
 
     Raises:
         InputError: an unknown name (the message lists the known ones) or weight.
@@ -114,7 +114,7 @@ SALT = 0.05  # of the binary cross-entropy, in nats, of "is there salt"
 
 
 def loss_of_outputs(outputs: tf.Tensor | list[tf.Tensor], masks: tf.Tensor, loss: Loss) -> tf.Tensor:
-    """Loss of each tile, float32 (B,): of the logits alone, or of the part `deep`'s heads as well.
+    """Compute the loss of each tile, float32 (B,): of the logits alone, or of the part `deep`'s heads as well.
 
     Args:
         outputs: logits (B, S, S, 1), or a list of these, those of "is there salt" (B, 1) and each coarser stage's.

@@ -91,7 +91,7 @@ class Deep(Part):
     """Coarser stages' masks, and "is there salt", in the training loss (Lee et al., 2015, arXiv:1409.5185)."""
 
     def heads(self, features: Features, stages: Features) -> list[KerasTensor]:
-        """Logits float32 of "is there salt" (B, 1), then of each coarser stage (B, S, S, 1); see models.losses."""
+        """Build logits float32 of "any salt" (B, 1), then of each coarser stage (B, S, S, 1); see models.losses."""
         deepest = layers.GlobalAveragePooling2D(dtype="float32", name="deep.mean")(features[max(features)])
         found = [layers.Dense(1, dtype="float32", name="deep.salt")(deepest)]
         for stride in (stride for stride in stages if stride > 1):

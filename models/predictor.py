@@ -28,7 +28,7 @@ class Predictor:
         tta: bool = False,
         xla: bool = False,
     ):
-        """`shares` weigh the models (equal by default); `tta` averages each tile with its mirror image."""
+        """Prepare one function; `shares` weigh the models (equal by default), `tta` averages mirror images."""
         self.batch_size, self.tta = batch_size, tta
         self.models = [(logits_only(model), geometry) for model, geometry in models]
         shares = np.ones(len(self.models)) if shares is None else np.asarray(shares, float)
@@ -79,7 +79,7 @@ class SharedPredictor(Predictor):
     """A predictor whose batches the ranks of a ring share; each rank gets what one process gets, to the bit."""
 
     def __init__(self, predictor: Predictor, ring):
-        """All ranks ask for the same batches in the same order; `ring` adds up what each has found."""
+        """Share `predictor`: all ranks ask for the same batches in one order, `ring` adds up what each has found."""
         self.predictor, self.ring = predictor, ring
         self.batch_size, self.tta = predictor.batch_size, predictor.tta
 
@@ -96,5 +96,5 @@ class SharedPredictor(Predictor):
 
 
 def share(predictor: Predictor, ring) -> Predictor:
-    """The predictor itself in a single process, in a ring one whose batches the ranks share."""
+    """Give the predictor itself in a single process, in a ring one whose batches the ranks share."""
     return predictor if ring is None or ring.size == 1 else SharedPredictor(predictor, ring)

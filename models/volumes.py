@@ -67,7 +67,7 @@ class Unfinished:
         return np.fromfile(self.folder / direction, "<i8").reshape(-1, len(NOTES))
 
     def left(self, direction: str) -> list[int]:
-        """The numbers of a direction's lines that are not done."""
+        """List the numbers of a direction's lines that are not done."""
         return np.flatnonzero(self.notes(direction)[:, 0] == 0).tolist()
 
     def work(self, direction: str, numbers: list[int], ring: Ring, progress) -> None:
@@ -110,11 +110,11 @@ class Unfinished:
                 os.pwrite(file.fileno(), np.array(note, "<i8").tobytes(), k * 8 * len(NOTES))
 
     def counts(self) -> dict[str, int]:
-        """How many lines are done, samples are salt, samples mean nothing, and traces are dead."""
+        """Count the lines that are done, the samples that are salt or mean nothing, and the traces that are dead."""
         return dict(zip(NOTES, self.notes(self.walk.directions[-1]).sum(axis=0).tolist(), strict=True))
 
     def __str__(self) -> str:
-        """Size, share of salt and of what means nothing, and windows, in a line."""
+        """Say size, share of salt and of what means nothing, and windows, in a line."""
         survey, counts = self.walk.survey, self.counts()
         samples = survey.traces * survey.samples
         found = f"{survey.path}: {survey}, {counts['salt'] / samples:.1%} salt, {self.walk.windows} windows"
@@ -160,7 +160,7 @@ class Unfinished:
 
 
 def _at_once(ring: Ring) -> int:
-    """How many lines to predict at once: on a CPU operations have one thread, so each core takes a line."""
+    """Tell how many lines to predict at once: on a CPU operations have one thread, so each core takes a line."""
     cores = len(os.sched_getaffinity(0)) // ring.local_size
     return 1 if tf.config.list_physical_devices("GPU") else max(1, cores)
 
@@ -189,7 +189,7 @@ def predict_lines(
 
 
 def _digest(walk: Walk, ensemble: Ensemble, shaping: dict, mask: bool) -> str:
-    """Of all that a survey's result depends on."""
+    """Digest all that a survey's result depends on."""
     path, weights = walk.survey.path.resolve(), [recipe.sha256 for recipe in ensemble.recipes]
     status = path.stat()
     survey = [str(path), status.st_size, status.st_mtime_ns, walk.survey.bytes]

@@ -43,14 +43,14 @@ class Walk:
         self._how = {"tile": tile, "overlap": overlap, "batch_size": self.batch_size}
 
     def predict(self, line: Line, predict) -> tuple[np.ndarray, np.ndarray]:
-        """Salt probabilities float32 and which samples mean nothing, bool, of a line's traces: (traces, samples)."""
+        """Predict salt, float32, and which samples mean nothing, bool, of a line's traces: (traces, samples)."""
         section, nothing = self.section(line)
         probabilities = predict_section(section, predict, **self._how).T[line.places]
         probabilities[nothing] = 0
         return probabilities, nothing
 
     def section(self, line: Line) -> tuple[np.ndarray, np.ndarray]:
-        """Gray values uint8 (samples, width), and which samples of its traces mean nothing, bool (traces, samples)."""
+        """Read gray values uint8 (samples, width), and what means nothing in its traces, bool (traces, samples)."""
         gray, nothing = self.stretch.gray(self.survey.read(line.traces).T)
         return line.section(gray.T, self.stretch.blank), nothing.T
 

@@ -201,7 +201,7 @@ def _read(path: Path) -> tuple[Recipe, bytes]:
 
 @cache
 def versions() -> dict[str, str]:
-    """What made a file: versions of Python, TensorFlow, Keras, numpy, and of this code (commit, digest)."""
+    """Tell what makes a file: versions of Python, TensorFlow, Keras, numpy, and of this code (commit, digest)."""
     root = Path(__file__).resolve().parents[1]
     try:
         git = subprocess.run(

@@ -27,16 +27,16 @@ class TrainingBatches:
             self._images, self._masks = tf.constant(tiles.images), tf.constant(tiles.masks)
 
     def of_others(self, tiles: TileSet) -> "TrainingBatches":
-        """Batches of other tiles, of as many steps an epoch."""
+        """Make batches of other tiles, of as many steps an epoch."""
         settings = {"batch_size": self._batch, "seed": self._seed, "rank": self._rank, "size": self._size}
         return TrainingBatches(tiles, **settings, steps=len(self))
 
     def __len__(self) -> int:
-        """Steps an epoch, at least one."""
+        """Count the steps of an epoch, at least one."""
         return self._steps or max(1, self._count // (self._batch * self._size))
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
-        """Batches of epoch number `epoch`: images uint8 (B, 101, 101), masks uint8 {0, 1} (B, 101, 101)."""
+        """Give the batches of epoch number `epoch`: images uint8 (B, 101, 101), masks uint8 {0, 1} (B, 101, 101)."""
         order = self._order(epoch, len(self) * self._size * self._batch)
         order = order.reshape(len(self), self._size, self._batch)[:, self._rank]  # (steps, B)
         # Nothing is left to tune here, and the end of a tuned pipeline can wait for its tuner's next look: for seconds.
@@ -50,7 +50,7 @@ class TrainingBatches:
         )
 
     def _order(self, epoch: int, count: int) -> np.ndarray:
-        """The `count` tiles of an epoch, (count,)."""
+        """List the `count` tiles of an epoch, (count,)."""
         if self._steps is None:
             return np.resize(self._permutation(epoch), count)  # repeats if they are too few
         start = epoch * count
@@ -66,11 +66,11 @@ class Pretraining:
     """Batches of pseudo-labelled tiles in the first `epochs` epochs, of labelled ones in those that follow."""
 
     def __init__(self, pseudo_labelled: TrainingBatches, labelled: TrainingBatches, epochs: int):
-        """Both have the same number of steps."""
+        """Join two, which have the same number of steps."""
         self._first, self._then, self._epochs = pseudo_labelled, labelled, epochs
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Count the steps of an epoch."""
         return len(self._then)
 
     def epoch(self, epoch: int) -> tf.data.Dataset:

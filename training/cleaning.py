@@ -10,12 +10,12 @@ TINY = 10  # pixels
 
 
 def black(tiles: TileSet) -> np.ndarray:
-    """Images without any contrast: all pixels are equal."""
+    """Mark images without any contrast: all pixels are equal."""
     return (tiles.images == tiles.images[:, :1, :1]).all(axis=(1, 2))
 
 
 def tiny(tiles: TileSet) -> np.ndarray:
-    """Masks of 1 to 10 pixels."""
+    """Mark masks of 1 to 10 pixels."""
     area = np.count_nonzero(tiles.masks, axis=(1, 2))
     return (area > 0) & (area <= TINY)
 
@@ -37,7 +37,7 @@ RULES: dict[str, Entry] = {  # functions of a TileSet, bool (N,): which tiles to
 
 
 def list_rules() -> str:
-    """A line for each name that `--drop` knows."""
+    """Write a line for each name that `--drop` knows."""
     return list_names(RULES)
 
 

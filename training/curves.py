@@ -35,7 +35,7 @@ def draw_history(path: str | Path, history: pd.DataFrame) -> None:
 
 @cache
 def history_figure() -> tuple[Figure, dict[str, Line2D], tuple[Line2D, Text]]:
-    """The empty figure, its lines by column of history.csv, and the mark and the text of the best epoch."""
+    """Make the empty figure; returns it, its lines by column of history.csv, and the best epoch's mark and text."""
     figure = Figure(figsize=(8, 7.2), dpi=90)
     heights = {"loss": (0.60, 0.35), "score": (0.285, 0.26), "rate": (0.08, 0.14)}  # bottom and height
     axes, lines = {}, {}

@@ -106,7 +106,7 @@ class Learner:
         self.ema.set_weights(self._start)
 
     def learning_rate(self, epoch: int) -> float:
-        """AdamW's rate at the start of `epoch`, counted from 0."""
+        """Tell AdamW's rate at the start of `epoch`, counted from 0."""
         return float(self.schedule(self.schedule.step(epoch)))
 
     def train_epoch(

@@ -18,7 +18,7 @@ class AdamW:
         weight_decay: float = 0.0,
         shares: Sequence[float] | None = None,
     ):
-        """`rate`: learning rate at a step, counted from 0. Kernels decay; biases and normalisation's vectors do not.
+        """Prepare the moments; `rate`: at a step, from 0. Kernels decay; biases and normalisation's vectors do not.
 
         `shares`: of that rate, for each weight; 1 by default.
         """

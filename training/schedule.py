@@ -23,7 +23,7 @@ class Cycle(NamedTuple):
 
 
 def equal_cycles(epochs: int, cycles: int, steps: int, after: int = 0) -> list[Cycle]:
-    """`epochs` epochs of `steps` steps in `cycles` cycles of equal length; epochs that are left over go to the first.
+    """Cut `epochs` epochs of `steps` steps into `cycles` cycles of equal length; what is left over goes to the first.
 
     `after`: epochs that come before them, for the message.
 
@@ -81,15 +81,15 @@ class CosineCycles:
         self._warmup = min(warmup_epochs, first.epochs - 1) * first.steps
 
     def cycle(self, epoch: int) -> int:
-        """Index of the cycle that `epoch`, counted from 0, is part of."""
+        """Tell the index of the cycle that `epoch`, counted from 0, is part of."""
         return min(bisect_right(self.ends, epoch), len(self.ends) - 1)
 
     def number(self, epoch: int) -> int:
-        """Number, from 1, of the cycle that `epoch` is part of; 0 of one that is not counted."""
+        """Tell the number, from 1, of the cycle that `epoch` is part of; 0 of one that is not counted."""
         return max(0, self.cycle(epoch) + 1 - self._uncounted)
 
     def ended(self, epochs: int) -> int | None:
-        """Number, from 1, of the cycle that ends after so many epochs; None where none does, or there is but one."""
+        """Tell the number, from 1, of the cycle that ends after so many epochs; None: none does, or it is alone."""
         number = self.number(epochs - 1)
         return number if epochs in self.ends and number and self.count > 1 else None
 
@@ -98,13 +98,13 @@ class CosineCycles:
         return self.step(self.ends[-1] - max(1, round(part * self._cycles[-1].epochs)))
 
     def step(self, epoch: int) -> int:
-        """The first step of `epoch`, both counted from 0."""
+        """Tell the first step of `epoch`, both counted from 0."""
         k = self.cycle(epoch)
         before = self.ends[k] - self._cycles[k].epochs
         return self._starts[k] + (epoch - before) * self._cycles[k].steps
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """The rate, a float32 scalar, at a step, an integer scalar counted from 0; 0 after the last."""
+        """Compute the rate, a float32 scalar, at a step, an integer scalar counted from 0; 0 after the last."""
         step = tf.convert_to_tensor(step)
         starts = tf.constant(self._starts[:-1], step.dtype)
         k = tf.reduce_sum(tf.cast(step >= starts, tf.int32)) - 1

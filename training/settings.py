@@ -84,7 +84,7 @@ def _known(flags: dict) -> dict:
 
 
 def check_small(small_epochs: int, small_size: int, epochs: int, target_size: int) -> None:
-    """InputError unless the first epochs can be trained at `small_size`, and others at `target_size`."""
+    """Raise InputError unless the first epochs can be trained at `small_size`, and others at `target_size`."""
     if small_epochs >= epochs:
         raise InputError(
             f"--small_epochs={small_epochs} leave none of --epochs={epochs} for --target_size={target_size}; "

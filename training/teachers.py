@@ -53,7 +53,7 @@ def find_teacher(folder: Path, fold: Fold, output: Path) -> dict:
 
 
 def _check_teacher(file: Path, recipe: Recipe, fold: Fold, *, count: int) -> None:
-    """InputError unless these weights are of this fold and, where of a cycle, of a training of so many."""
+    """Raise InputError unless these weights are of this fold and, where of a cycle, of a training of so many."""
     if (recipe.fold, recipe.fingerprint) != (fold.name, fold.fingerprint):
         raise InputError(
             f"{file} is of {recipe.fold} of split {recipe.fingerprint}, not {fold.name} of "
@@ -146,7 +146,7 @@ class Teachers:
         return TileSet([ids[k] for k in kept], images[kept], masks), note | known
 
     def _check(self, fold: Fold, note: dict, ids: list[str], content: str) -> None:
-        """InputError for other tiles than a training was begun with, and for labelled ones."""
+        """Raise InputError for other tiles than a training was begun with, and for labelled ones."""
         if note.get("unlabelled", content) != content:
             raise SharedError(
                 f"{self._unlabelled_path} holds other tiles than when {fold.name} was begun; "

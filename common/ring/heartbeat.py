@@ -42,7 +42,7 @@ def start_heartbeat(rank: int, gather: Callable[[object], list]) -> None:
 
 
 def _addresses(host: str) -> list[str]:
-    """The addresses under which this machine may be reached."""
+    """List the addresses under which this machine may be reached."""
     import psutil  # comes with Horovod
 
     found = [a.address for all_of in psutil.net_if_addrs().values() for a in all_of if a.family == socket.AF_INET]
@@ -100,7 +100,7 @@ def _member(connection: socket.socket, members: list[dict], rank: int) -> None:
 
 
 def _beats() -> Iterator[float]:
-    """Every BEAT the seconds since the one before, as far as this process was not frozen itself."""
+    """Yield every BEAT the seconds since the one before, as far as this process was not frozen itself."""
     before = time.monotonic()
     while True:
         time.sleep(BEAT)
@@ -110,7 +110,7 @@ def _beats() -> Iterator[float]:
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:
-    """What has come; nothing when the other side has closed, or is no longer there."""
+    """Receive what has come; nothing when the other side has closed, or is no longer there."""
     try:
         return connection.recv(size)  # asked only when there is something: it never waits
     except OSError:

@@ -14,7 +14,7 @@ from data.tiles import TileSet
 
 
 def evenness(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a fold, from the table of folds.csv: how many tiles, how much salt, how deep."""
+    """Tabulate a row a fold, from the table of folds.csv: how many tiles, how much salt, how deep."""
     groups = table.groupby("fold")
     return pd.DataFrame(
         {

@@ -33,7 +33,7 @@ class Fold:
 
 
 def list_folds(data_path: str | Path) -> list[Path]:
-    """The fold folders that `data_path` names: itself, or every `fold_*` in it, in order of number."""
+    """List the fold folders that `data_path` names: itself, or every `fold_*` in it, in order of number."""
     root = named(data_path)
     if (root / "train").is_dir():
         return [root]
@@ -111,6 +111,6 @@ def read_folds_csv(folds_path: str | Path) -> pd.DataFrame:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """Sixteen hex digits that name a split: which id validates in which fold."""
+    """Make sixteen hex digits that name a split: which id validates in which fold."""
     pairs = sorted(f"{name} {fold}\n" for name, fold in zip(table["id"], table["fold"], strict=True))
     return digest(*pairs)[:16]

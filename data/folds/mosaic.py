@@ -56,7 +56,7 @@ def find_seams(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _seam_line(border: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """(N, 101) border extrapolated half a pixel outwards, mean 0, norm 1; all 0 where the border is flat."""
+    """Extrapolate borders (N, 101) half a pixel outwards, mean 0, norm 1; all 0 where the border is flat."""
     line = 1.5 * border.astype(np.float32) - 0.5 * inner.astype(np.float32)
     line -= line.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(line, axis=1, keepdims=True)
@@ -65,7 +65,7 @@ def _seam_line(border: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 
 def _match(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rows of a and of b that pass both rules: (2, seams) indices into a and b."""
+    """Match the rows of a and of b that pass both rules: (2, seams) indices into a and b."""
     partner, best, second = _nearest_two(a, b)
     _, _, second_of_b = _nearest_two(b, a)
     clear = best < MAX_RATIO * np.minimum(second, second_of_b[partner])
@@ -74,7 +74,7 @@ def _match(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _nearest_two(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each line of a: the nearest line of another tile in b, its distance, the next distance."""
+    """Find, for each line of a, the nearest line of another tile in b, its distance, and the next distance."""
     n = len(a)
     partner = np.zeros(n, dtype=np.int64)
     top = np.full((2, n), -np.inf, dtype=np.float32)  # largest and second-largest correlation

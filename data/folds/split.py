@@ -76,7 +76,7 @@ class TGSDatasetPreprocessor:
         )
 
     def _split(self, table: pd.DataFrame, tiles: TileSet) -> np.ndarray:
-        """Fold (N,) in which each tile validates."""
+        """Choose the fold (N,) in which each tile validates."""
         from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # half a second, spared to training
 
         if len(table) < 2 * self.n_folds:
@@ -104,7 +104,7 @@ class ByDepth(TGSDatasetPreprocessor):
     """Stratify by tenths of the depth's distribution."""
 
     def strata(self, table: pd.DataFrame, tiles: TileSet) -> np.ndarray:
-        """Tenth of the depth's distribution, 0..9."""
+        """Tell the tenth of the depth's distribution, 0..9."""
         return _depth_class(table, 10)
 
 
@@ -112,7 +112,7 @@ class ByCoverageAndDepth(TGSDatasetPreprocessor):
     """Stratify by coverage class and quarter of the depth's distribution together."""
 
     def strata(self, table: pd.DataFrame, tiles: TileSet) -> np.ndarray:
-        """Coverage class times 4 plus quarter of the depth's distribution."""
+        """Join coverage class, times 4, and quarter of the depth's distribution."""
         return table["coverage_class"].to_numpy() * 4 + _depth_class(table, 4)
 
 
@@ -126,7 +126,7 @@ STRATIFICATIONS: dict[str, Entry] = {  # the functions make a TGSDatasetPreproce
 
 
 def coverage_class(coverage: np.ndarray) -> np.ndarray:
-    """Class of a coverage in 0..1: 0 = empty, 1 = (0, 10 %], ... 10 = (90 %, 100 %]."""
+    """Tell the class of a coverage in 0..1: 0 = empty, 1 = (0, 10 %], ... 10 = (90 %, 100 %]."""
     return np.ceil(np.asarray(coverage) * 10 - 1e-9).astype(int)
 
 

@@ -66,7 +66,7 @@ def write_fold_tree(folds_path: Path, table: pd.DataFrame, images: Path, masks: 
 
 
 def _way(folder: Path, source: Path) -> str:
-    """Relative path from `folder`, which need not exist yet, to folder `source`.
+    """Find the relative path from `folder`, which need not exist yet, to folder `source`.
 
     As the two were named where that leads there, so that a link such as data/tgs -> /mnt/tgs stays part of the way
     and the project can be moved; else between the places where they really lie.
@@ -94,7 +94,7 @@ def _foreign(fold: Path, sources: dict[str, Path]) -> Iterator[Path]:
 
 
 def _is_ours(path: Path, tile: Path) -> bool:
-    """Whether nothing is lost with a file of an old fold: a relative link to such a tile, or a copy of this one."""
+    """Tell whether nothing is lost with an old fold's file: a relative link to such a tile, or a copy of this one."""
     if path.is_symlink():
         target = os.readlink(path)
         return not os.path.isabs(target) and target.endswith(f"/{tile.parent.name}/{tile.name}")

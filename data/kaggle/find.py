@@ -61,7 +61,7 @@ def unpack_test(path: Path) -> Path:
 
 
 def _packed(root: Path) -> list[Path]:
-    """The zips in `root` to unpack: while it has no labelled tiles, those; in data/tgs also a test.zip added later."""
+    """List the zips in `root` to unpack: all until it has labelled tiles; in data/tgs a test.zip added later."""
     zips = {path.name: path for path in sorted(root.glob("*.zip"))}
     named = [zips[name] for name in ("train.zip", "test.zip") if name in zips]
     if train_folder(root) is None:

@@ -21,7 +21,7 @@ MAX_FILE, MAX_TOTAL = 64 << 20, 2 << 30  # bytes; a tile has 10 kB and the compe
 
 
 def train_folder(root: Path) -> Path | None:
-    """The folder that holds images/ and masks/ of the labelled tiles, None when there is none."""
+    """Find the folder that holds images/ and masks/ of the labelled tiles, None when there is none."""
     return next((folder for folder in (root / "train", root) if (folder / "images").is_dir()), None)
 
 
@@ -127,7 +127,7 @@ def _check_members(name: str, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _place(path: PurePosixPath, part: str) -> Path | None:
-    """Where a member belongs under the target: [train/|test/]images|masks/x.png or a known CSV; None = not ours."""
+    """Tell a member's place under the target: [train/|test/]images|masks/x.png or a known CSV; None: not ours."""
     if path.name in CSV_NAMES:
         return Path(path.name)
     if path.suffix.lower() != ".png" or path.parent.name not in ("images", "masks"):
@@ -137,7 +137,7 @@ def _place(path: PurePosixPath, part: str) -> Path | None:
 
 
 def _is_there(member: zipfile.ZipInfo, path: Path) -> bool:
-    """Whether the file `path` has the member's size and checksum."""
+    """Tell whether the file `path` has the member's size and checksum."""
     same_size = path.is_file() and path.stat().st_size == member.file_size
     return same_size and zlib.crc32(path.read_bytes()) == member.CRC
 

@@ -70,7 +70,7 @@ class Stretch:
 
 @SILENT
 def find_nothing(values: np.ndarray, fills: tuple[float, ...] = ()) -> np.ndarray:
-    """Which of `values` (samples, traces) mean nothing, bool: NaN, beyond HUGE, one of `fills`, or of a dead trace.
+    """Mark which `values` (samples, traces) mean nothing, bool: NaN, beyond HUGE, one of `fills`, or of a dead trace.
 
     A trace is dead when all its samples that could mean something are the same number.
     """
@@ -88,7 +88,7 @@ def find_nothing(values: np.ndarray, fills: tuple[float, ...] = ()) -> np.ndarra
 
 
 def find_fills(traces: np.ndarray, step: int = 1) -> tuple[float, ...]:
-    """The values in `traces` (samples, traces) that were filled in where there are no data: 1e30, -32768, -999.25 ...
+    """Find the values in `traces` (samples, traces) that stand where there are no data: 1e30, -32768, -999.25 ...
 
     Told by what they do, not by their name: repeated exactly, and far beyond all other amplitudes. Values that clipped
     data end at have others right beside them, and single spikes are not repeated. A known fill value that lies among
@@ -115,7 +115,7 @@ def find_fills(traces: np.ndarray, step: int = 1) -> tuple[float, ...]:
 
 
 def _spread(values: np.ndarray) -> float:
-    """The difference between the clipped percentiles of about 100,000 of `values`; 0 when there is none."""
+    """Compute the difference between the clipped percentiles of about 100,000 of `values`; 0 when there is none."""
     if not values.size:
         return 0.0
     low, high = np.percentile(values[:: 1 + values.size // 100_000], CLIPPED)
@@ -123,7 +123,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 def _is_far(value: float, others: np.ndarray) -> bool:
-    """Whether `value`, the least or the greatest, lies more than FAR spreads beyond all `others`."""
+    """Tell whether `value`, the least or the greatest, lies more than FAR spreads beyond all `others`."""
     if not others.size:
         return False
     gap = min(abs(others.min() - value), abs(others.max() - value))
@@ -131,7 +131,7 @@ def _is_far(value: float, others: np.ndarray) -> bool:
 
 
 def _breaks_off(traces: np.ndarray, value: float, spread: float) -> bool:
-    """Whether most samples that equal `value` lie in runs along a trace, at whose ends the amplitude jumps.
+    """Tell whether most samples equal to `value` lie in runs along a trace, at whose ends the amplitude jumps.
 
     Amplitudes clipped at this very value come in runs as well, but go up to it by and by.
     """
@@ -155,7 +155,7 @@ def _breaks_off(traces: np.ndarray, value: float, spread: float) -> bool:
 
 
 def _blocks(shape: tuple[int, int]) -> Iterator[slice]:
-    """Slices of whole traces, about BLOCK samples each."""
+    """Yield slices of whole traces, about BLOCK samples each."""
     width = max(16, BLOCK // max(1, shape[0]))
     return (slice(start, start + width) for start in range(0, shape[1], width))
 
@@ -164,7 +164,7 @@ def _blocks(shape: tuple[int, int]) -> Iterator[slice]:
 
 
 def describe_nothing(nothing: np.ndarray, fills: tuple[float, ...] = ()) -> str:
-    """A line about the samples that mean nothing, bool (samples, traces), with their share; "" when there are none."""
+    """Say what share of samples means nothing, bool (samples, traces), in a line; "" when none does."""
     if not (count := np.count_nonzero(nothing)):
         return ""
     whole = np.count_nonzero(nothing.all(axis=0))
@@ -176,7 +176,7 @@ def describe_nothing(nothing: np.ndarray, fills: tuple[float, ...] = ()) -> str:
 
 
 def describe_gray(gray: np.ndarray, nothing: np.ndarray) -> str:
-    """A line when a picture, uint8 (samples, traces), is nearly one gray where it means something; else ""."""
+    """Say so when a picture, uint8 (samples, traces), is nearly one gray where it means something; else ""."""
     shown = gray[~nothing] if nothing.any() else gray.ravel()
     if not shown.size:
         return ""

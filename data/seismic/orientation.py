@@ -10,7 +10,7 @@ TURNED = (
 
 
 def looks_turned(gray: np.ndarray) -> bool:
-    """Whether a section, uint8 (H, W), is likely to lie on its side.
+    """Tell whether a section, uint8 (H, W), is likely to lie on its side.
 
     A trace swings about zero, so that its mean hardly differs from its neighbour's, while from one time to the next
     the mean over many traces does. Saved as (traces, samples), it is the other way round.
@@ -19,7 +19,7 @@ def looks_turned(gray: np.ndarray) -> bool:
 
 
 def _uprightness(gray: np.ndarray) -> float:
-    """How much more columns' means vary than rows' means, within windows over the whole section."""
+    """Measure how much more columns' means vary than rows' means, within windows over the whole section."""
     rows, columns = (side // WINDOW * WINDOW for side in gray.shape)
     windows = gray[:rows, :columns].reshape(rows // WINDOW, WINDOW, columns // WINDOW, WINDOW)
     by_column, by_row = (float(windows.mean(axis=axis).var(axis=other).sum()) for axis, other in ((1, 2), (3, 1)))

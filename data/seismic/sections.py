@@ -124,7 +124,7 @@ def find_sections(data_path: str | Path, *, folder: bool) -> list[Path]:
 
 
 def outline(section: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A picture, BGR uint8 (H, W, 3), of a section with its salt outlined: orange in a dark rim, seen on any gray."""
+    """Draw a section, BGR uint8 (H, W, 3), with its salt outlined: orange in a dark rim, seen on any gray."""
     picture = cv2.cvtColor(section, cv2.COLOR_GRAY2BGR)
     borders = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
     for colour, width in (((0, 0, 0), 3), ((0, 200, 255), 1)):

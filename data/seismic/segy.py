@@ -33,7 +33,7 @@ SPARSE = 0.1  # share of an area's places that have a trace; below it the header
 
 
 def is_segy(path: str | Path) -> bool:
-    """Whether a path is named as SEG-Y files are."""
+    """Tell whether a path is named as SEG-Y files are."""
     return Path(path).suffix.lower() in ENDINGS
 
 
@@ -105,7 +105,7 @@ class Survey:
         )
 
     def _wrong_length(self, size: int) -> str:
-        """What is said of a file whose length does not fit its headers."""
+        """Say what is wrong with a file whose length does not fit its headers."""
         samples = int.from_bytes(self.head[3220:3222], self.endian)
         texts = int.from_bytes(self.head[3504:3506], self.endian, signed=True)
         format = int.from_bytes(self.head[3224:3226], self.endian)
@@ -130,7 +130,7 @@ class Survey:
             )
 
     def _field(self, byte: int) -> np.ndarray:
-        """What all trace headers have from this byte on."""
+        """Read what all trace headers have from this byte on."""
         if byte not in list(map(int, segyio.TraceField.enums())):
             raise InputError(f"no field of a trace header begins at byte {byte}; 189 and 193 are the usual ones")
         with _plain(self.path):
@@ -167,11 +167,11 @@ class Survey:
         self.inlines, self.crosslines = (inlines, crosslines) if volume else (inlines[:0], crosslines[:0])
 
     def _has_shots(self) -> bool:
-        """Whether several records have several traces each, as shot gathers do."""
+        """Tell whether several records have several traces each, as shot gathers do."""
         return all(1 < len(np.unique(self._field(byte))) < self.traces for byte in (RECORD, TRACE_IN_RECORD))
 
     def _find_lines(self) -> tuple[int, int] | None:
-        """The first two header fields that number a well filled area, inlines the slower one; None: there are none."""
+        """Find the first two header fields that number a well filled area, inlines slower; None: there are none."""
         ranks = {byte: np.unique(self._field(byte), return_inverse=True) for byte in FIELDS}
         ranks = {byte: rank for byte, rank in ranks.items() if 1 < len(rank[0]) < self.traces}
         for slow, fast in itertools.permutations(ranks, 2):
@@ -196,7 +196,7 @@ class Survey:
         return f"a line of {self.traces} traces x {self.samples} samples"
 
     def lines(self, direction: str) -> list[Line]:
-        """The "inline" or "crossline" sections, in order of their numbers; of a single line, that one.
+        """List the "inline" or "crossline" sections, in order of their numbers; of a single line, that one.
 
         A trace's column is its place among the survey's numbers, so a trace that a line lacks leaves a gap.
         """
@@ -284,7 +284,7 @@ def _plain(path: Path) -> Iterator[None]:
 
 
 def _roughness(values: np.ndarray) -> float:
-    """How much traces (N, samples) change from one sample to the next, by their mean deviation; inf: not at all."""
+    """Measure how much traces (N, samples) change between samples, by their mean deviation; inf: not at all."""
     with np.errstate(all="ignore"):
         values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
         deviation = np.abs(values - values.mean()).mean()
@@ -292,7 +292,7 @@ def _roughness(values: np.ndarray) -> float:
 
 
 def _note(text: bytes, note: str) -> bytes:
-    """A text header with a note in its last empty line but the two that revision 1 wants, else in that before them."""
+    """Put a note into a text header's last empty line but the two that revision 1 wants, else into that before them."""
     code = "cp037" if text.count(b"\x40") >= text.count(b" ") else "ascii"  # blanks of EBCDIC, of ASCII
     lines = [text[k : k + 80].decode(code, "replace") for k in range(0, TEXT, 80)]
     empty = [k for k, line in enumerate(lines[:38]) if not line[4:].strip(" \0")]

@@ -32,7 +32,7 @@ COHERENT = 4  # over which what is incoherent changes
 
 
 def survey_size(text: str) -> tuple[int, int, int]:
-    """An argparse type: inlines, crosslines and samples, as in 120x200x240."""
+    """Parse inlines, crosslines and samples, as in 120x200x240, for argparse."""
     sides = text.split("x")
     if len(sides) != 3 or not all(side.isdecimal() and 1 <= int(side) <= 10_000 for side in sides):
         raise argparse.ArgumentTypeError(f"'{text}' is not inlines x crosslines x samples, as in 120x200x240")
@@ -43,14 +43,14 @@ class Field:
     """A smooth random field over a volume, mean about 0 and std about 1, read a line at a time."""
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int, int], *lengths: float):
-        """`size`: inlines, crosslines, samples; `lengths`: over how many of each it changes."""
+        """Draw a field of `size` inlines, crosslines and samples; `lengths`: over how many of each it changes."""
         self.size, self.length = size, lengths[0]
         nodes = [math.ceil(n / length) + 4 for n, length in zip(size, lengths, strict=True)]
         self.coarse = 1.6 * rng.standard_normal((nodes[0], nodes[2], nodes[1]), dtype=np.float32)
         self.shape = round(nodes[1] * lengths[1]), round(nodes[2] * lengths[2])  # width, height, with a margin
 
     def __getitem__(self, line: int) -> np.ndarray:
-        """The field on an inline: (samples, crosslines)."""
+        """Compute the field on an inline: (samples, crosslines)."""
         first, t = divmod(line / self.length, 1)  # cubic B-spline between four planes
         weights = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
         plane = np.tensordot(weights.astype(np.float32), self.coarse[int(first) : int(first) + 4], 1)
@@ -78,12 +78,12 @@ class Volume:
         self.level = np.quantile(some, 1 - SHARE)
 
     def _field(self, line: int) -> np.ndarray:
-        """What exceeds a level where salt is: mostly below."""
+        """Compute what exceeds a level where salt is: mostly below."""
         down = np.linspace(0, 1, self.size[2], dtype=np.float32)[:, None]
         return 0.7 * down + sum(weight * field[line] for weight, field in self.bodies)
 
     def line(self, line: int) -> tuple[np.ndarray, np.ndarray]:
-        """Amplitudes float32 and the true mask, uint8 {0, 1}, of an inline, both (samples, crosslines)."""
+        """Compute amplitudes float32 and the true mask, uint8 {0, 1}, of an inline, both (samples, crosslines)."""
         n, width, height = self.size
         salt = (self._field(line) > self.level).astype(np.uint8)
         inside, outside = (cv2.distanceTransform(m, cv2.DIST_L2, cv2.DIST_MASK_5) for m in (salt, 1 - salt))
@@ -102,7 +102,7 @@ class Volume:
         return (1000 * image).astype(np.float32), (distance > 0).astype(np.uint8)
 
     def _noise(self, line: int, scale: float, angle: float) -> np.ndarray:
-        """Incoherent reflections, std 1, that change from one line to the next by and by."""
+        """Compute incoherent reflections, std 1, that change from one line to the next by and by."""
         node, t = divmod(line / COHERENT, 1)
         before, after = (self._texture(int(node) + k, scale, angle) for k in (0, 1))
         return math.cos(t * math.pi / 2) * before + math.sin(t * math.pi / 2) * after
@@ -113,7 +113,7 @@ class Volume:
         return texture(rng, max(self.size[1:]), scale * WAVELENGTH, WAVELENGTH, angle)[: self.size[2], : self.size[1]]
 
     def _layers(self, depth: np.ndarray) -> np.ndarray:
-        """Reflections of the layers at `depth`, std about 1."""
+        """Compute reflections of the layers at `depth`, std about 1."""
         step = 0.25
         grid = np.arange(-self.size[2], 2 * self.size[2], step)
         rng = np.random.default_rng(self.series)
@@ -145,7 +145,7 @@ def make_survey(path: str | Path, *, size: tuple[int, int, int] = SIZE, seed: in
 
 
 def _create(path: Path, format: int, size: tuple[int, int, int]) -> segyio.SegyFile:
-    """An empty SEG-Y file for such a volume, opened by segyio."""
+    """Make an empty SEG-Y file for such a volume, opened by segyio."""
     spec = segyio.spec()
     spec.format, spec.tracecount, spec.samples = format, size[0] * size[1], np.arange(size[2]) * INTERVAL / 1000
     file, field = segyio.create(path, spec), segyio.TraceField

@@ -30,7 +30,7 @@ Rng = np.random.Generator
 
 
 def make_section(rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """One section with about `share` of salt: its amplitudes, and the distance to the salt's border.
+    """Make a section with about `share` of salt: its amplitudes, and the distance to the salt's border.
 
     Both float32 (SECTION, SECTION); the distance is in px and positive inside the salt.
     """
@@ -61,7 +61,7 @@ def make_section(rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _salt_distance(rng: Rng, side: int, share: float) -> np.ndarray:
-    """Signed distance in px (side, side) to the border of salt that covers `share`, positive inside."""
+    """Draw the signed distance in px (side, side) to the border of salt that covers `share`, positive inside."""
     if share == 0:
         return np.full((side, side), -1e3, np.float32)
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
@@ -79,7 +79,7 @@ def _salt_distance(rng: Rng, side: int, share: float) -> np.ndarray:
 
 
 def _layer_depth(rng: Rng, side: int, distance: np.ndarray, wavelength: float) -> np.ndarray:
-    """Depth in px (side, side), before all deformation, of the layer seen at each pixel."""
+    """Draw the depth in px (side, side), before all deformation, of the layer seen at each pixel."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     dip = 0.2 * rng.standard_t(2.5)
     depth = (y + dip * x) / math.hypot(1, dip)
@@ -111,7 +111,7 @@ def _reflections(rng: Rng, depth: np.ndarray, wavelength: float, floor: float) -
 
 
 def _smooth(rng: Rng, side: int, height: float, width: float) -> np.ndarray:
-    """Random field (side, side), mean about 0 and std about 1, that changes over `height` and `width` px."""
+    """Draw a random field (side, side), mean about 0 and std about 1, that changes over `height` and `width` px."""
     rows, columns = math.ceil(side / height) + 3, math.ceil(side / width) + 3
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
     size = (round(columns * width), round(rows * height))
@@ -123,7 +123,7 @@ def _smooth(rng: Rng, side: int, height: float, width: float) -> np.ndarray:
 
 
 def make_tiles(rng: Rng, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`n` tiles in random order: images uint8 (n, 101, 101), masks bool (n, 101, 101), depths int (n,)."""
+    """Make `n` tiles in random order: images uint8 (n, 101, 101), masks bool (n, 101, 101), depths int (n,)."""
     tiles: list[tuple[np.ndarray, np.ndarray, int]] = []
     k = rng.random()
     while len(tiles) < n:
@@ -145,7 +145,7 @@ def make_tiles(rng: Rng, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _label(rng: Rng, distance: np.ndarray) -> np.ndarray:
-    """Mask bool (101, 101) of salt at positive `distance`, with the blemishes of the real labels."""
+    """Label salt, a mask bool (101, 101), at positive `distance`, with the blemishes of the real labels."""
     mask = distance > 0
     if -2 < distance.max() <= 0:  # salt just outside the tile: a tiny mask at the edge
         return distance > distance.max() - 1

@@ -9,7 +9,7 @@ Rng = np.random.Generator
 
 
 def ricker(distance: np.ndarray, wavelength: float) -> np.ndarray:
-    """Ricker wavelet, 1 at `distance` 0; distance and dominant wavelength in px."""
+    """Compute the Ricker wavelet, 1 at `distance` 0; distance and dominant wavelength in px."""
     a = (math.pi * distance / wavelength) ** 2
     return (1 - 2 * a) * np.exp(-a)
 

@@ -14,7 +14,7 @@ from models.metrics import iou
 def pick_extremes(
     ids: Sequence[str], *, truth: np.ndarray, predictions: np.ndarray, scores: np.ndarray, count: int
 ) -> dict[str, list[int]]:
-    """Indices of `count` best, median and worst tiles each, of those with salt in truth or prediction.
+    """Pick the indices of `count` best, median and worst tiles each, of those with salt in truth or prediction.
 
     Tiles rightly left empty are dull, and so is whole salt rightly found: among equals of score the best are those
     with the longest true outline. The worst are, among equals, those with the most wrong pixels. The median are those

@@ -70,7 +70,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 def list_augmentations() -> str:
-    """A line for each name that `--augment` knows."""
+    """Write a line for each name that `--augment` knows."""
     return list_names(_known())
 
 
@@ -100,7 +100,7 @@ class Augmenter:
         return sum(self._sizes)
 
     def __call__(self, images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tiles and masks {0, 1}, uint8 (B, 101, 101), and draws (B, self.draws) -> float32 (B, S, S, 1) each."""
+        """Augment tiles and masks {0, 1}, uint8 (B, 101, 101), by draws (B, self.draws): float32 (B, S, S, 1) each."""
         first, *others = tf.split(draws, self._sizes, axis=1)
         fields = [entry.function(others.pop(0), self._geometry.size) for entry in self._distortions]
         moved = tuple(sum(parts[1:], parts[0]) for parts in zip(*fields, strict=True)) if fields else None

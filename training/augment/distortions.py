@@ -81,14 +81,14 @@ DISTORTIONS: dict[str, Distortion] = {
 
 
 def _gated(draws: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """`values` (B, n) of the tiles whose first draw says so, and 0 of the others."""
+    """Keep `values` (B, n) of the tiles whose first draw says so, and 0 of the others."""
     return tf.where(draws[:, :1] < 0.5, 0.0, values)
 
 
 def _weights(size: int, cells: int, degree: int) -> np.ndarray:
-    """What each of `cells` + `degree` control points of a uniform B-spline, of degree 1 or 3, weighs at each pixel.
+    """Compute what each of `cells` + `degree` control points of a uniform B-spline, of degree 1 or 3, weighs.
 
-    float32 (size, cells + degree); the spline's cells reach from the first pixel to the last.
+    At each pixel: float32 (size, cells + degree); the spline's cells reach from the first pixel to the last.
     """
     at = np.linspace(0, cells, size)
     first = np.minimum(at.astype(int), cells - 1)
