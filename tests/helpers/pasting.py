@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import data.sample
+import data.tiles_from_segy
 import tgs_predict
 import tgs_preprocess
 import tgs_train
@@ -16,6 +17,7 @@ MAINS = {
     "tgs_train.py": tgs_train.main,
     "tgs_predict.py": tgs_predict.main,
     "-m data.sample": data.sample.main,
+    "-m data.tiles_from_segy": data.tiles_from_segy.main,
 }
 
 

@@ -43,6 +43,7 @@ TINY = {
     "tgs_preprocess.py": ["--fold=3"],
     "tgs_train.py": TRAIN_TINY,
     "tgs_predict.py": ["--batch_size=16"],
+    "-m data.tiles_from_segy": ["--count=40"],
     "-m data.sample": ["--n_train=40", "--n_test=4", "--survey_size=101x101x101"],
 }
 NOT_RUN = {  # what would change the machine, or needs a person or the network; nothing else may go untried

@@ -52,7 +52,8 @@ def test_pages_are_short():
 def test_flags_named_in_pages_exist():
     parsers = (tgs_preprocess.parser(), tgs_train.parser(False), tgs_predict.parser())
     known = {"help", *(action.dest for parser in parsers for action in parser.options)}
-    known |= set(re.findall(r'option\("(\w+)"', (ROOT / "data/sample.py").read_text()))
+    for program in ("data/sample.py", "data/tiles_from_segy.py"):
+        known |= set(re.findall(r'option\("(\w+)"', (ROOT / program).read_text()))
     named = {name: page for page in PAGES for name in re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*)", read(page))}
     assert {name for name in named if name not in known} == OTHERS_FLAGS, named
 
