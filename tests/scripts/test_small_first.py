@@ -16,7 +16,7 @@ import tgs_predict
 import tgs_train
 from common.ring import SingleProcess
 from data.folds.fold import read_fold
-from data.sample import make_tiles
+from data.synthetic.tiles import make_tiles
 from models.geometry import Geometry
 from models.predictor import Predictor
 from models.unet import MODELS, make_model, resized
