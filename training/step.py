@@ -90,5 +90,5 @@ class TrainingStep:
         if self.mean_from is not None:
             number = tf.cast(step - self.mean_from + 1, tf.float32)  # of the model in the equal mean, from 1
             share = tf.where(number < 1.0, share, 1.0 / tf.maximum(number, 1.0))
-        for average, value in self._followed:
-            average.assign_add(share * (value - average))
+        for average, value in self._followed:  # average -= share * (average - value), in one pass
+            tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=share, delta=average - value)
