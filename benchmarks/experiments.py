@@ -80,7 +80,6 @@ LITE = "efficientnet_lite0+scse+hypercolumn"
 LIGHT = {
     "model": LITE,
     "encoder_weights": "imagenet",
-    "mixed_precision": True,
     "epochs": 20,
     "small_epochs": 12,
     "seed": 1,
