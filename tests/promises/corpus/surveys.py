@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+import data.tiles_from_segy
 from tests.helpers.segys import BAD_SURVEYS, amplitudes, grid, patch, volume, write_segy
 from tests.promises.corpus.commands import PREDICT, USE_FOLDS, Case
 from tests.promises.corpus.damage import Damage, folder_at, forbid, pipe_at
@@ -48,6 +49,16 @@ SURVEYS: dict[str, Case] = {
         made(lambda path: write_segy(path, [{21: k} for k in range(40)], amplitudes(40))),
         (*SURVEY, "--tile=16", "--slices=both"),
         "survey.sgy is a single line",
+    ),
+    "labels of another survey": (
+        lambda project: (volume(project / "a.sgy"), volume(project / "b.sgy", 2)),
+        (data.tiles_from_segy.main, "a.sgy", "b.sgy", "--path=mine"),
+        "b.sgy (6 inlines x 5 crosslines x 40 samples, 30 traces) has no line of a.sgy",
+    ),
+    "no labels": (
+        made(volume),
+        (data.tiles_from_segy.main, "survey.sgy", "labels.sgy", "--path=mine"),
+        "cannot read labels.sgy: No such file",
     ),
     "a report of a survey": (made(volume), (*SURVEY, "--report"), "--report and --probabilities=png show tiles"),
     "a mask of tiles": (lambda project: None, (*PREDICT, "--mask"), "--mask and --slices are for SEG-Y"),
