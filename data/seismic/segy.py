@@ -236,12 +236,11 @@ class Copy:
 
         All of its space is taken now. OSError: there is not enough.
         """
-        with open(self.survey.path, "rb") as source, open(self.path, "wb") as file:
+        with open(self.survey.path, "rb") as source, open(self.path, "wb", buffering=0) as file:
             head = bytearray(source.read(self.survey.begin))
             head[:TEXT] = _note(head[:TEXT], note)
             head[3224:3226] = self.format.to_bytes(2, self.survey.endian)
             file.write(head)
-            file.flush()
             os.posix_fallocate(file.fileno(), 0, self.survey.begin + self.survey.traces * self._size)
 
     @cached_property

@@ -141,7 +141,8 @@ def read_history(recipe: Recipe) -> pd.DataFrame | None:
     """
     with contextlib.suppress(Exception):  # of a damaged file, pandas raises what it comes upon
         folder = Path(recipe.flags["log_dir"]) / recipe.model / recipe.fold
-        history = pd.read_csv(folder / "history.csv", float_precision="round_trip").set_index("epoch", drop=False)
+        history = pd.read_csv(folder / "history.csv", dtype=str).astype(float).astype({"epoch": int})  # to the last bit
+        history = history.set_index("epoch", drop=False)
         if history["val_score"][recipe.epoch] == recipe.score:
             return history
     return None

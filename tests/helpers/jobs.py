@@ -130,7 +130,7 @@ def check_files(cwd: Path) -> int:
         assert recipe.epoch > 0
     history = cwd / "logs/tiny/fold_0/history.csv"
     if history.exists():
-        rows = list(csv.DictReader(history.open()))
+        rows = list(csv.DictReader(history.read_text().splitlines()))
         assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
         assert all(None not in row.values() for row in rows)
         assert history.read_text().endswith("\n")

@@ -137,7 +137,7 @@ def whole(once, sample, folds) -> Path:
 def test_it_says_the_size_and_goes_by_the_schedule(whole):
     lines = [line for line in (whole / "said").read_text().splitlines() if "images/s" in line]
     assert [" (32 px), val_loss" in line for line in lines] == [True] * 3 + [False] * 3
-    rows = list(csv.DictReader((whole / "logs/tiny/fold_0/history.csv").open()))
+    rows = list(csv.DictReader((whole / "logs/tiny/fold_0/history.csv").read_text().splitlines()))
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-3, 5e-4, 5e-4, 3.75e-4, 1.25e-4, 0])
 
 

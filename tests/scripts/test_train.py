@@ -18,7 +18,7 @@ def test_every_fold_leaves_weights_recipe_logs_and_state(trained):
         assert (recipe["epoch"], recipe["folds"], recipe["model"], recipe["target_size"]) == (2, 3, "tiny", 32)
         assert recipe["flags"]["batch_size"] == 8
         assert recipe["versions"].keys() == {"commit", "code", "python", "tensorflow", "keras", "numpy"}
-        rows = list(csv.DictReader((logs / "history.csv").open()))
+        rows = list(csv.DictReader((logs / "history.csv").read_text().splitlines()))
         assert [row["epoch"] for row in rows] == ["1", "2"]
         assert all(0 <= float(row["val_score"]) <= 1 for row in rows)
         best = json.loads((weights / f"fold_{k}_best.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 from common.ring.single import SingleProcess
 from data.folds.fold import read_fold
 from data.tiles import list_pngs, read_images
-from models.weights import load_model, load_recipe
+from models.weights import load_model, peek_recipe
 from tests.helpers.batches import numbered, numbers
 from tests.helpers.commands import refused
 from training import pseudo_labels
@@ -146,7 +146,7 @@ def test_weights_of_another_fold_are_never_opened(taught, monkeypatch):
     for file in (taught / "round0/tiny").glob("fold_[12]*"):
         file.write_bytes(b"poison")
     opened = []
-    for where, original in (("pseudo_labels.load_model", load_model), ("teachers.load_recipe", load_recipe)):
+    for where, original in (("pseudo_labels.load_model", load_model), ("teachers.peek_recipe", peek_recipe)):
         monkeypatch.setattr(
             f"training.{where}", lambda path, original=original: opened.append(Path(path).name) or original(path)
         )
