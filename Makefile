@@ -1,12 +1,15 @@
 # `make` lists what there is. Needs Python 3.11 to 3.13 with venv; Horovod also g++. Nothing here needs root.
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: help env imagenet dev browser compiler horovod ready demo test test-all bench peer lint docs clean
+.PHONY: help env imagenet dev browser compiler horovod ready demo laptop test test-all bench peer lint docs clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 override GPU := $(filter 1,$(GPU))# GPU=1: TensorFlow's CUDA packages (env) and an NCCL build (horovod)
 ARGS ?=# further arguments of pytest or the benchmark: make test ARGS='-k rle -x', make bench ARGS=--only=infer
+
+CONFIG ?= configs/laptop.yaml# what `make laptop` trains; ARGS: further flags of tgs_train.py
+MODEL = $(shell sed -n 's/^model: *//p' $(CONFIG))
 
 DEMO_EPOCHS ?= 10
 DEMO_SIZE ?= 64
@@ -72,6 +75,18 @@ demo: env ## from nothing to a submission: sample data if data/tgs is empty, fol
 	@echo "report       weights/tiny/oof_best.html, for a browser: scores, curves, every validation tile"
 	@echo "logs         logs/tiny/: history.csv; $(VENV)/bin/tensorboard --logdir=logs"
 	@echo "submission   $$(ls -t submission/*.csv | head -1)"
+
+laptop: imagenet ## from Kaggle's zips in data/tgs to a report and a submission; says how long, goes on where it stopped
+	$(PYTHON) tgs_preprocess.py
+	$(PYTHON) tgs_train.py --config=$(CONFIG) --data_path=folds $(ARGS) --forecast
+	$(PYTHON) tgs_train.py --config=$(CONFIG) --data_path=folds $(ARGS)
+	@newest=$$(ls -t weights/$(MODEL)/oof_last.html weights/$(MODEL)/fold_*_last.weights.h5 2>/dev/null | head -1); \
+	    case $$newest in *.html) echo "$$newest is newer than all weights";; *) set -x; \
+	    $(PYTHON) tgs_predict.py --oof=True --model=$(MODEL) --pick=last --report=True;; esac
+	@newest=$$(ls -t submission/submission_$(MODEL)_*.csv weights/$(MODEL)/fold_*_last.weights.h5 2>/dev/null | head -1); \
+	    case $$newest in *.csv) echo "$$newest is newer than all weights";; *) set -x; \
+	    $(PYTHON) tgs_predict.py --use_folds=True --model=$(MODEL) --pick=last;; esac
+	$(PYTHON) tgs_predict.py --validate="$$(ls -t submission/submission_$(MODEL)_*.csv | head -1)"
 
 test: ready lint ## every test but the slow ones, in two processes, after environment, Horovod and lint
 	$(PYTHON) -m pytest -n 2 $(ARGS)

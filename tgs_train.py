@@ -54,6 +54,7 @@ def parser(hvd: bool) -> Parser:
     p.flag("mixed_precision", d.mixed_precision, "compute in bfloat16 (default: False)")
     p.flag("xla", None, "compile with XLA (default: on a GPU)")
     p.option("xla_cache", None, "keep what XLA compiles here, for later runs", metavar="PATH")
+    p.flag("forecast", False, "time a few steps, say how long what is left takes here, train nothing (default: False)")
     p.flag("resume", True, "go on where the last run stopped (default: True)")
     p.option("weights_path", "weights", "where weights go", metavar="PATH")
     p.option("log_dir", "logs", "where logs go", metavar="PATH")
@@ -98,9 +99,8 @@ def add_training_flags(p: Parser, d: training.Settings) -> None:
     start = "part of the epochs after which it comes in"
     p.option("lovasz_start", d.lovasz_start, start, type=number(float, 0, 1), metavar="X")
     p.option("augment", d.augment, "augmentations, or none; list: shows them", metavar="NAME")
-    p.option(
-        "ema_decay", d.ema_decay, "decay a step of the weights' moving average", type=number(float, 0, 1), metavar="X"
-    )
+    ema = "decay a step of the weights' moving average"
+    p.option("ema_decay", d.ema_decay, ema, type=number(float, 0, 1), metavar="X")
     swa = "part of the last cycle's epochs over which that average is the equal mean of all steps (SWA)"
     p.option("swa", d.swa, swa, type=number(float, 0, 1), metavar="X")
     p.option("seed", d.seed, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
@@ -135,6 +135,9 @@ def train(args: Namespace, ring: Ring) -> list[models.Recipe]:
     learners = lru_cache(maxsize=1)(
         partial(training.Learner, settings, ring=ring, batch_size=args.batch_size, xla=args.xla)
     )
+    if args.forecast:
+        ring.print(training.forecast_training(args, settings, folds, ring, learners))
+        return []
     recipes = [train_fold(args, settings, path, ring, learners=learners, teachers=teachers) for path in folds]
     ring.print(next_command(args, folds[-1], recipes[-1]))
     return recipes

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = public_names(
         "training.teachers": "describe_pretraining make_teachers",
         "training.state": "Progress",
         "training.outputs": "Outputs",
+        "training.forecast": "forecast_training",
         "training.compile_cache": "keep_compiled",
     },
 )

@@ -66,13 +66,13 @@ def test_make_lists_its_targets():
     result = run("make")
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert " ".join(listed) == "help env imagenet browser horovod demo test test-all bench lint docs clean"
+    assert " ".join(listed) == "help env imagenet browser horovod demo laptop test test-all bench lint docs clean"
 
 
 @pytest.fixture
 def checkout(tmp_path):
     """The Makefile in a folder of its own, whose environment's python writes its arguments to `calls`."""
-    for name in ["Makefile", *REQUIREMENTS]:
+    for name in ["Makefile", "requirements-imagenet.txt", *REQUIREMENTS]:
         shutil.copy(ROOT / name, tmp_path)
     program(tmp_path / ".venv/bin/python", 'if [ "$1" != -c ]; then echo "$@" >>calls; fi')
     program(tmp_path / "benchmarks/.venv/bin/python", 'if [ "$1" != -c ]; then echo "peer $@" >>calls; fi')
