@@ -13,8 +13,7 @@ while a stored tensor is read. A layer that stores passes twice over memory:
 
 A pass takes what is longer, computing or moving (the roofline of Williams et al., 2009, doi:10.1145/1498765.1498785).
 Nothing stays in a cache between passes; convolutions are direct (a Winograd transform would need fewer operations);
-augmentation and loss, on images of one channel, are left out. The peak is that of matrix products, which depthwise
-convolutions cannot come near: their network's floor is further away than it seems.
+augmentation and loss, on images of one channel, are left out. Depthwise convolutions cannot come near the peak.
 
 `UpConv2D` reads its small input and the skip. Where it computes a transposed convolution, the enlarged part costs 4
 multiplications instead of 9 (the sums of the kernel, once a step, are not counted). The classic count has 9 everywhere:
