@@ -176,6 +176,7 @@ def result(done: subprocess.CompletedProcess[str], folder: Path) -> dict:
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_ours_alone(tmp_path):
     found = result(
         bench("--only=infer", "--rounds=2", "--peer=none", f"--results_path={tmp_path}/new"), tmp_path / "new"

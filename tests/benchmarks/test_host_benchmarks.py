@@ -45,6 +45,7 @@ def test_parts(project):
     assert [row.at_least for row in rows] == [False, False, False, True, True]
 
 
+@pytest.mark.slow
 def test_outside_the_network(project, devices_listed):
     rows = {row.what: row for row in outside_rows(1, project, ("tiny", 32))}
     assert {what: row.unit for what, row in rows.items()} == {

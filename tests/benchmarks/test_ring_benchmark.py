@@ -53,6 +53,7 @@ def state(pid: int) -> str:
 
 
 @horovod
+@pytest.mark.slow
 def test_ranks_have_a_core_each_and_are_stopped_while_they_wait():
     cores = (sorted(os.sched_getaffinity(0)) * 2)[:2]
     with Party(2, cores=cores, model="tiny", size=32, batch=2) as party:
@@ -81,6 +82,7 @@ def test_all_rows(capsys):
     assert "round 2/2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_process_without_a_ring_exchanges_nothing():
     with Party(model="tiny", size=32, batch=2) as party:
         answer = party.train(2)

@@ -125,6 +125,7 @@ assert not {"models", "data"} & set(sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_has_nothing_of_ours(exported):
     path, expected = exported("shrunk")
     np.save(path / "tiles.npy", IMAGES)

@@ -32,6 +32,7 @@ def finished(folder: Path) -> bool:
     return history.is_file() and len(history.read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_training_whose_reader_leaves_goes_on_and_says_the_rest_in_its_log(workspace):
     done = shell("RUN | head -1", workspace, *FLAGS)
     assert (done.returncode, done.stderr) == (0, "")

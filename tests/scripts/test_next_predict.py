@@ -69,7 +69,7 @@ def test_a_valid_submission_is_handed_in_from_where_it_is(odd):
     assert (odd / words[words.index("-f") + 1]).is_file()
 
 
-@pytest.mark.parametrize("name", ["sal't.onnx", "a salt"])
+@pytest.mark.parametrize("name", ["sal't.onnx", pytest.param("a salt", marks=pytest.mark.slow)])
 def test_an_exported_network_is_run_in_python(odd, name):
     printed = said(odd, "--use_folds=True", "--model=tiny", f"--weights_path={ODD}/weights", f"--export={ODD}/{name}")
     (line,) = [line for line in printed.splitlines() if line.startswith("next, in Python: ")]

@@ -25,7 +25,7 @@ def trained_here(cwd: Path, *flags: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("odd", ["my salt", "it's $HOME; #1"])
+@pytest.mark.parametrize("odd", [pytest.param("my salt", marks=pytest.mark.slow), "it's $HOME; #1"])
 def test_one_fold_of_several_then_its_prediction_in_odd_folders(tmp_path, sample, odd):
     """Data, folds, weights and logs all lie elsewhere than by default, in folders whose names a shell would change."""
     shutil.copytree(sample, tmp_path / odd / "tgs")

@@ -120,7 +120,7 @@ def test_cutout_by_hand():
     assert np.array_equal(cut[..., 0], expected)
 
 
-@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("size", [64, pytest.param(128, marks=pytest.mark.slow)])
 def test_all_together_repeat_and_are_the_same_compiled_by_xla(tiles, size):
     augment = Augmenter(Geometry(size), "+".join(["warp", *DISTORTIONS, *AUGMENTATIONS]))
     masks = (tiles > 128).astype(np.uint8)
