@@ -190,7 +190,9 @@ def serve(*, hvd: bool, cores: Sequence[int], model: str, size: int, batch: int)
         with clocked(ring, "average") as calls:
             speed = learner.train_epoch(repeat((images, masks), steps), 0).speed
         by_rank = np.zeros((ring.size, 1 + steps))  # pid, then seconds of each step's allreduce
-        by_rank[ring.rank] = os.getpid(), *(call.seconds for call in calls[:steps])
+        by_rank[ring.rank, 0] = os.getpid()
+        if hvd:  # a single process exchanges nothing
+            by_rank[ring.rank, 1:] = [call.seconds for call in calls[:steps]]
         by_rank = ring.sum(by_rank, "by_rank")
         exchange = by_rank[:, 1:].min(axis=0).mean()  # the rank that comes last waits for none
         answer = {

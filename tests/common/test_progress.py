@@ -113,7 +113,7 @@ class Keep:
     [
         (tgs_train.main, "model", [*MODELS, "and", *PARTS]),
         (tgs_train.main, "loss", LOSSES),
-        (tgs_train.main, "augment", ["warp", *DISTORTIONS, *AUGMENTATIONS]),
+        (tgs_train.main, "augment", ["warp", "warp2", *DISTORTIONS, *AUGMENTATIONS]),
         (tgs_train.main, "drop", RULES),
         (tgs_preprocess.main, "stratify", STRATIFICATIONS),
     ],

@@ -31,7 +31,10 @@ def train(cwd: Path, *flags: str) -> str:
     [
         (("--pretrain_epochs=4", "--epochs=4", *TEACHER), "--epochs=4 are too few for --pretrain_epochs=4"),
         (("--pretrain_epochs=2", "--epochs=4"), "--pretrain_epochs=2 needs tiles that a --teacher labels"),
-        (("--cycles=3", "--epochs=4", *TEACHER), "--cycles=3 need an epoch each, --epochs=4 are too few after 2 of"),
+        (
+            ("--cycles=3", "--epochs=4", *TEACHER),
+            "--cycles=3 need an epoch each, --epochs=4 are too few after the first 2",
+        ),
         (("--epochs=4", "--teacher=nowhere"), "no folder nowhere"),
     ],
 )

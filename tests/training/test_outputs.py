@@ -10,7 +10,6 @@ from common.ring.single import SingleProcess
 from models import make_model
 from tests.helpers.commands import refused
 from tests.helpers.disks import Run
-from training import outputs
 from training.outputs import Outputs
 from training.settings import Settings
 from training.state import Progress, TrainingState
@@ -27,7 +26,7 @@ def fails(*args: object) -> None:
 
 def test_a_picture_that_cannot_be_drawn_is_a_line(tmp_path, model, monkeypatch, capsys):
     at = Run(tmp_path / "weights", tmp_path / "logs", model)
-    monkeypatch.setattr(outputs, "draw_history", fails)
+    monkeypatch.setattr("training.curves.draw_history", fails)
     at.save(0.2)
     assert at.found() == (1, 1, 1)
     said = f"cannot draw {tmp_path}/weights/fold_0_curves.png: latex could not be found See the log"
