@@ -52,7 +52,7 @@ def load_section(path: str | Path) -> Section:
         if depth < 8:
             raise InputError(f"{path} has {depth} bits a pixel; sections are 8- or 16-bit, convert it")
     else:
-        raise InputError(f"{path} is neither a .png nor an .npy; convert it, or name a folder of tiles")
+        raise InputError(f"{path} is neither a .png, an .npy nor a .sgy; convert it, or name a folder of tiles")
     if values.dtype == np.uint8:
         gray, nothing, fills = np.array(values), find_nothing(values), ()
     else:

@@ -199,7 +199,7 @@ def test_an_exported_ensemble_gives_the_same_masks(work, submission):
         (("--use_folds", "--tile=101", "--data_path=tgs"), "no .png and no .npy in tgs; name a section"),
         (("--use_folds", "--tile=101", "--data_path=folds"), "folds/samples.png is in colour; sections are gray"),
         ((*ENSEMBLE, "--data_path=section.png", "--report"), "--report shows tiles; leave it out"),
-        ((*ENSEMBLE, "--data_path=notes.txt"), "notes.txt is neither a .png nor an .npy"),
+        ((*ENSEMBLE, "--data_path=notes.txt"), "notes.txt is neither a .png, an .npy nor a .sgy"),
         ((*ENSEMBLE, "--data_path=tgs", "--export=submission.csv/x.onnx"), "cannot create the folder submission.csv"),
         ((*ENSEMBLE, "--data_path=tgs", "--export=folds"), "folds exists; name a new path"),
     ],

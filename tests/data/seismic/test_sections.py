@@ -151,7 +151,7 @@ REFUSED = {
     "x.npy: negative": (headed((-4, -25)), "is no .npy"),
     "x.npy: code for a shape": (headed("(__import__('os').mkdir('pwned'), 1)"), "is no .npy"),
     "x.npy: nested": (headed("(" * 3000), "is no .npy"),
-    "x.sgy: SEG-Y": (bytes(3600), "is neither a .png nor an .npy"),
+    "x.sgy: SEG-Y": (bytes(3600), "is neither a .png, an .npy nor a .sgy"),
 }
 
 
