@@ -16,16 +16,20 @@ import segmentation_models_pytorch as smp
 import torch
 from torch.nn import functional as F
 
-from benchmarks.peer import ENCODERS, MEAN, STD, TILE
+from benchmarks.peer import MEAN, STD, TILE
 
 
 def network(model: str, weights: dict[str, np.ndarray]) -> torch.nn.Module:
-    """A U-Net whose encoder has these weights, by their names in timm; ValueError where one of the encoder's lacks."""
+    """A U-Net whose encoder has these weights, by their names in timm; ValueError where one of the encoder's lacks.
+
+    The encoder is timm's own ("tu-"), which gives with these weights the features that they were trained for. The one
+    of the same name that smp has rewritten ("timm-") pads alike on both sides and has another epsilon.
+    """
     encoder, _, attention = model.partition("+")
-    net = smp.Unet(ENCODERS[encoder], encoder_weights=None, in_channels=1, classes=1,
+    net = smp.Unet(f"tu-tf_{encoder}", encoder_weights=None, in_channels=1, classes=1,
                    decoder_attention_type=attention or None)  # fmt: skip
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
-    missing, unexpected = torch.nn.Module.load_state_dict(net.encoder, tensors, strict=False)
+    missing, unexpected = net.encoder.model.load_state_dict(tensors, strict=False)
     missing = [name for name in missing if not name.startswith(("conv_head", "bn2.")) and "num_batches" not in name]
     if missing or unexpected:
         raise ValueError(f"encoder weights do not fit: {missing[:3]} missing, {unexpected[:3]} unexpected")

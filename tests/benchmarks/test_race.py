@@ -1,5 +1,6 @@
 """Time to score beside the peer: what is made of two curves, and both sides' trainings on a few tiles."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tgs_train
 from benchmarks import race
 from benchmarks.race import RACES, Race, summary, table, unpacked
-from tests.helpers.commands import error_line, run_here
+from tests.helpers.commands import ROOT, error_line, run_here
 from training.settings import Settings
 
 PEER = [{"seconds": 50.0, "score": 0.6}, {"seconds": 100.0, "score": 0.7}]
@@ -50,8 +51,44 @@ def test_an_unknown_race_is_one_line(tmp_path):
     assert said == "no race '65'; choose from 64, 128"
 
 
+needs_peer = pytest.mark.skipif(not Path(race.PEER).exists(), reason="no environment of the peer; make bench has it")
+FEATURES = """
+import sys
+import numpy as np, torch
+from benchmarks.race_peer import network
+with np.load(sys.argv[1]) as file:
+    weights = {name.removeprefix("encoder."): file[name] for name in file if name != "image"}
+    image = torch.from_numpy(file["image"].transpose(0, 3, 1, 2))
+with torch.inference_mode():
+    np.save(sys.argv[2], network("efficientnet_lite0", weights).eval().encoder(image)[-1].numpy().transpose(0, 2, 3, 1))
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not Path(race.PEER).exists(), reason="no environment of the peer; make bench installs it")
+@needs_peer
+def test_both_sides_begin_with_the_same_encoder(tmp_path, monkeypatch):
+    """With random weights, normalisation's statistics too: the deepest features are the same."""
+    import keras
+
+    nets, chance = [], np.random.default_rng(1)
+
+    def load(net, source):
+        nets.append(net)
+        net.set_weights([chance.uniform(0.5, 1.5, w.shape) / np.sqrt(w[..., 0].size or 1) for w in net.get_weights()])
+
+    monkeypatch.setattr("models.pretrained.load.load_encoder", load)
+    weights, image = race.encoder_weights("efficientnet_lite0"), chance.normal(size=(1, 64, 64, 1)).astype(np.float32)
+    np.savez(tmp_path / "in.npz", image=image, **weights)
+    line = [race.PEER, "-c", FEATURES, tmp_path / "in.npz", tmp_path / "out.npy"]
+    subprocess.run(line, cwd=ROOT, check=True)
+    deepest = keras.Model(nets[0].input, nets[0].get_layer("encoder.blocks.6.0.bn3").output)
+    ours, theirs = deepest(image, training=False).numpy(), np.load(tmp_path / "out.npy")
+    assert np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(ours).max())
+    assert ours.std() > 0
+
+
+@pytest.mark.slow
+@needs_peer
 def test_both_sides_train_on_a_few_tiles(workspace, monkeypatch):
     """With random weights in place of ImageNet's, by their names: all that the peer needs is there."""
     from models.pretrained.load import Pretrained
