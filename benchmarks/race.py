@@ -36,7 +36,7 @@ class Race:
     ours: tuple[str, ...]
 
 
-LITE = ("--model=efficientnet_lite0+scse+hypercolumn", "--encoder_weights=imagenet", "--mixed_precision=True")
+LITE = ("--model=efficientnet_lite0+scse+hypercolumn", "--encoder_weights=imagenet")
 RACES = {
     "64": Race("efficientnet_lite0", 64, 6, (*LITE, "--target_size=64", "--epochs=5", "--warmup_epochs=1")),
     "128": Race("efficientnet_lite0", 128, 20, (*LITE, "--epochs=14", "--small_epochs=8", "--warmup_epochs=1")),
@@ -78,18 +78,20 @@ def measure(name: str, race: Race, fold, args) -> dict:
     from benchmarks import machine
 
     facts, work = machine.facts(), make_folder(Path(args.work_path))
-    peer = train_peer(race, fold, args.peer, work / f"{name}_material.npz", work / f"{name}_peer.json")
+    fast = any(name.endswith(("bf16", "bfloat16")) for name in facts["isa"])  # ours is faster in float32 in any case
+    peer = train_peer(race, fold, args.peer, work / f"{name}_material.npz", work / f"{name}_peer.json", bfloat16=fast)
     ours = train_ours(race, fold)
     return {"name": name, "model": race.model, "size": race.size, "flags": race.ours, "peer": peer, "ours": ours,
             **summary(peer, ours), **facts}  # fmt: skip
 
 
-def train_peer(race: Race, fold, interpreter: str, material: Path, curve: Path) -> list[dict]:
-    """Train the peer in its own environment; a curve that is whole is not trained again."""
+def train_peer(race: Race, fold, interpreter: str, material: Path, curve: Path, *, bfloat16: bool) -> list[dict]:
+    """Train the peer in its own environment, in its faster precision; a curve that is whole is not trained again."""
     if not curve.is_file() or len(json.loads(curve.read_text())) < race.epochs:
         np.savez(material, images=fold.train.images, masks=fold.train.masks, val=fold.val.images,
                  **encoder_weights(race.model))  # fmt: skip
         settings = {"model": race.model, "size": race.size, "epochs": race.epochs, "batch": BATCH, "seed": 1}
+        settings["bfloat16"] = bfloat16
         line = [interpreter, "-m", "benchmarks.race_peer", material.resolve(), curve.resolve(), json.dumps(settings)]
         if subprocess.run(line, cwd=ROOT, check=False).returncode:
             raise InputError(f"the peer's training failed, above is why; {interpreter} is its interpreter (make bench)")

@@ -1,9 +1,10 @@
 """The peer's side of benchmarks.race: segmentation_models_pytorch trained as its users do, nothing of ours in it.
 
-    python -m benchmarks.race_peer MATERIAL.npz CURVE.json '{"size": 64, "epochs": 6, "batch": 16, "seed": 1}'
+    python -m benchmarks.race_peer MATERIAL.npz CURVE.json '{"size": 64, "epochs": 6, "batch": 16, "seed": 1, ...}'
 
-AdamW 1e-3 in one cycle, cross-entropy and Dice, mirroring and brightness; bfloat16 by autocast, channels_last. Written
-after every epoch: seconds of training so far, and the validation tiles' masks, mirror image averaged, threshold 0.5.
+AdamW 1e-3 in one cycle, cross-entropy and Dice, mirroring and brightness; channels_last, bfloat16 by autocast where the
+processor has it. Written after every epoch: seconds of training so far, and the validation tiles' masks, mirror image
+averaged, threshold 0.5.
 """
 
 import json
@@ -52,11 +53,11 @@ def to_tiles(values: torch.Tensor, size: int) -> torch.Tensor:
     return values[:, 0, first : first + TILE, first : first + TILE]
 
 
-def predict(net: torch.nn.Module, images: torch.Tensor, size: int) -> np.ndarray:
+def predict(net: torch.nn.Module, images: torch.Tensor, size: int, *, bfloat16: bool) -> np.ndarray:
     """Masks bool (N, 101, 101) of tiles uint8 (N, 1, 101, 101)."""
     net.eval()
     found = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         for some in images.split(64):
             x = placed((some / 255 - MEAN) / STD, size).contiguous(memory_format=torch.channels_last)
             both = [net(x), net(x.flip(3)).flip(3)]
@@ -64,7 +65,17 @@ def predict(net: torch.nn.Module, images: torch.Tensor, size: int) -> np.ndarray
     return torch.cat(found).numpy()
 
 
-def train(material: dict[str, np.ndarray], path: Path, *, model: str, size: int, epochs: int, batch: int, seed: int):
+def train(
+    material: dict[str, np.ndarray],
+    path: Path,
+    *,
+    model: str,
+    size: int,
+    epochs: int,
+    batch: int,
+    seed: int,
+    bfloat16: bool,
+) -> None:
     """Train on `images` and `masks`, write the curve to `path`, an entry an epoch."""
     torch.manual_seed(seed)
     weights = {name.removeprefix("encoder."): value for name, value in material.items() if name.startswith("encoder.")}
@@ -85,14 +96,16 @@ def train(material: dict[str, np.ndarray], path: Path, *, model: str, size: int,
             x = x * (0.85 + 0.3 * torch.rand(batch, 1, 1, 1)) + (0.2 * torch.rand(batch, 1, 1, 1) - 0.1) / STD
             x, y = placed(x, size).contiguous(memory_format=torch.channels_last), (placed(y, size) > 0.5).float()
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 logits = net(x)
             logits = logits.float()
             (F.binary_cross_entropy_with_logits(logits, y) + dice(logits, y)).backward()
             optimizer.step()
             schedule.step()
         seconds += time.perf_counter() - started
-        curve.append({"seconds": seconds, "masks": np.packbits(predict(net, val, size)).tobytes().hex()})
+        curve.append(
+            {"seconds": seconds, "masks": np.packbits(predict(net, val, size, bfloat16=bfloat16)).tobytes().hex()}
+        )
         path.write_text(json.dumps(curve))
 
 
