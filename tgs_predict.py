@@ -230,10 +230,10 @@ def predict_survey(args: Namespace, ring: Ring) -> Path:
     walk = models.Walk(survey, slices=args.slices, **windows)
     ensemble = load(args, files, ring=ring, batch_size=walk.batch_size)
     check_same(args, ring, ensemble.recipes, survey=f"{survey}, {walk.stretch}")
-    shaping = windows | {name: getattr(args, name) for name in ("slices", "fold_weights", "xla")}
+    flags = windows | {name: getattr(args, name) for name in ("slices", "fold_weights", "xla")}
     with ExitStack() as stack:
         where = Path(args.submission_path), ring, stack
-        unfinished = models.predict_lines(walk, ensemble, *where, shaping=shaping, mask=args.mask)
+        unfinished = models.predict_lines(walk, ensemble, *where, flags=flags, mask=args.mask)
         return Path(ring.on_chief(finish_survey, args, unfinished, ensemble, started))
 
 

@@ -112,14 +112,14 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[models.Rec
 
     with training.keep_compiled(args.xla_cache):
         load_tensorflow(verbose=args.verbose)  # after the flags: --help and a misspelt flag are answered at once
-        if table := listed(args):
+        if table := list_tables(args):
             if not rank():
                 print(table)
             return []
         return join(args.hvd, partial(train, args))
 
 
-def listed(args: Namespace) -> str:
+def list_tables(args: Namespace) -> str:
     """List the names that a flag given as `list` can have, and what they are; "" when none is."""
     lists = {"model": models.list_models, "loss": models.list_losses}
     lists |= {"augment": training.list_augmentations, "drop": training.list_rules}

@@ -112,7 +112,7 @@ def predict(path: Path, name: str, side: int, ring) -> tuple[float, float]:
     began = time.perf_counter()
     with ExitStack() as stack:
         folder = Path(ring.on_chief(lambda: stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent))))
-        unfinished = predict_lines(walk, network, folder, ring, stack, shaping={}, mask=False)
+        unfinished = predict_lines(walk, network, folder, ring, stack, flags={}, mask=False)
         ring.on_chief(unfinished.finish, folder / "x", array=False)
     return time.perf_counter() - began, network.predictor.seconds
 

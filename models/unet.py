@@ -96,7 +96,7 @@ def read_name(text: str) -> tuple[Architecture, list[Part]]:
 
 
 def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> keras.Model:
-    """Build a segmentation network: normalised images (B, size, size, 1) -> logits float32 (B, size, size, 1).
+    """Build a segmentation network: standardised images (B, size, size, 1) -> logits float32 (B, size, size, 1).
 
     With the part `deep` it gives a list, of which the logits are the first; `logits_only` leaves out the rest.
 

@@ -166,14 +166,14 @@ def _at_once(ring: Ring) -> int:
 
 
 def predict_lines(
-    walk: Walk, ensemble: Ensemble, folder: Path, ring: Ring, stack: ExitStack, *, shaping: dict, mask: bool
+    walk: Walk, ensemble: Ensemble, folder: Path, ring: Ring, stack: ExitStack, *, flags: dict, mask: bool
 ) -> Unfinished:
     """Predict all lines that a run like this one has not yet, each rank its share; returns what is to be finished.
 
-    A run is like this one that has the same survey, weights, code and `shaping` flags. `stack` keeps the hidden folder
-    in `folder` for this run alone.
+    A run is like this one that has the same survey, weights, code and `flags`, those that shape a result. `stack` keeps
+    the hidden folder in `folder` for this run alone.
     """
-    name = ring.on_chief(_digest, walk, ensemble, shaping, mask)
+    name = ring.on_chief(_digest, walk, ensemble, flags, mask)
     unfinished = Unfinished(folder / f".unfinished_{name}", walk, ensemble, mask=mask)
     ring.on_chief(stack.enter_context, held(unfinished.folder))
     ring.on_chief(unfinished.begin)
@@ -188,10 +188,10 @@ def predict_lines(
     return unfinished
 
 
-def _digest(walk: Walk, ensemble: Ensemble, shaping: dict, mask: bool) -> str:
+def _digest(walk: Walk, ensemble: Ensemble, flags: dict, mask: bool) -> str:
     """Digest all that a survey's result depends on."""
     path, weights = walk.survey.path.resolve(), [recipe.sha256 for recipe in ensemble.recipes]
     status = path.stat()
     survey = [str(path), status.st_size, status.st_mtime_ns, walk.survey.bytes]
-    facts = [survey, ensemble.note, weights, shaping, mask, versions()]
+    facts = [survey, ensemble.note, weights, flags, mask, versions()]
     return digest(json.dumps(facts, sort_keys=True))[:16]

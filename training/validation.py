@@ -26,12 +26,12 @@ class Validation:
 
 
 def validate(
-    predictor: Predictor, tiles: TileSet, ring: Ring, on_batch: Callable[[int], object] = lambda count: None
+    predictor: Predictor, tiles: TileSet, ring: Ring, progress: Callable[[int], object] = lambda count: None
 ) -> Validation:
-    """Score `tiles` with the ranks sharing the work; every rank gets the same result. `on_batch`: as in Predictor."""
+    """Score `tiles` with the ranks sharing the work; every rank gets the same result. `progress`: as in Predictor."""
     mine = slice(ring.rank, None, ring.size)
     images, masks = tiles.images[mine], tiles.masks[mine]
-    probabilities = predictor(images, on_batch)
+    probabilities = predictor(images, progress)
     right = np.where(masks, probabilities, 1.0 - probabilities)
     entropy = -np.log(np.maximum(right, 1e-7)).mean(axis=(1, 2), dtype=np.float64)  # (n,)
     sums = [points(masks, probabilities > 0.5).sum(), entropy.sum(), len(images)]

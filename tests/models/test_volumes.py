@@ -76,7 +76,7 @@ def run(path: Path, folder: Path, slices: str = "inline", *, size: int = 1, mask
     def work(rank: int) -> None:
         with ExitStack() as stack:
             ring = Rank(rank, barrier, said)
-            left = predict_lines(walk(path, slices), found, folder, ring, stack, shaping={}, mask=mask)
+            left = predict_lines(walk(path, slices), found, folder, ring, stack, flags={}, mask=mask)
             if rank == 0:
                 left.finish(folder / "x", array=True)
 
@@ -127,7 +127,7 @@ def test_small_patches_are_left_out_of_the_mask(path, tmp_path):
         with ExitStack() as stack:
             found = ensemble(min_area=area)
             left = predict_lines(
-                walk(path), found, tmp_path / "out", SingleProcess(), stack, shaping={"area": area}, mask=True
+                walk(path), found, tmp_path / "out", SingleProcess(), stack, flags={"area": area}, mask=True
             )
             assert (left.counts()["salt"] > 0) == (area == 0)
 
@@ -143,7 +143,7 @@ def test_what_means_nothing_is_no_salt(tmp_path):
     bright_everywhere = lambda images: np.full(images.shape, 0.9, np.float32)  # noqa: E731
     with ExitStack() as stack:
         found = ensemble(bright_everywhere)
-        left = predict_lines(walk(path, "both"), found, tmp_path / "out", SingleProcess(), stack, shaping={}, mask=True)
+        left = predict_lines(walk(path, "both"), found, tmp_path / "out", SingleProcess(), stack, flags={}, mask=True)
         assert left.counts() == {"done": 21, "salt": 377 * 40 - 82, "nothing": 82, "dead": 2}
         left.finish(tmp_path / "out/x", array=True)
     survey = Survey(tmp_path / "out/x_salt.sgy")
@@ -235,14 +235,14 @@ def test_another_key_begins_anew(path, tmp_path):
     for key in (1, 2):
         with ExitStack() as stack:
             predict_lines(
-                walk(path), ensemble(), tmp_path / "out", SingleProcess(), stack, shaping={"key": key}, mask=False
+                walk(path), ensemble(), tmp_path / "out", SingleProcess(), stack, flags={"key": key}, mask=False
             )
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_two_runs_at_once_are_refused(path, tmp_path):
     with ExitStack() as stack, ExitStack() as other:
-        settings = {"shaping": {}, "mask": False}
+        settings = {"flags": {}, "mask": False}
         predict_lines(walk(path), ensemble(), tmp_path / "out", SingleProcess(), stack, **settings)
         refused(
             lambda: predict_lines(walk(path), ensemble(), tmp_path / "out", SingleProcess(), other, **settings),

@@ -75,8 +75,8 @@ def test_labels_and_confidence_by_hand_alone_and_in_parts(monkeypatch):
     images = np.arange(10, dtype=np.uint8)[:, None, None].repeat(101, 1).repeat(101, 2)
     images[:, 0, 0] = 255
 
-    def predictor(tiles, on_batch):
-        on_batch(len(tiles))
+    def predictor(tiles, progress):
+        progress(len(tiles))
         return tiles.astype(np.float32) / 10
 
     counted = []

@@ -15,7 +15,7 @@ from training.augment.distortions import DISTORTIONS, Distortion
 class Augmentation(Entry):
     """A function of a batch after it has been placed.
 
-    `function` gets images, normalised float32 (B, S, S, 1), masks {0, 1} float32 (B, S, S, 1), and draws float32
+    `function` gets images, standardised float32 (B, S, S, 1), masks {0, 1} float32 (B, S, S, 1), and draws float32
     (B, `draws`), uniform in [0, 1), the only source of chance, so that equal draws repeat exactly. It returns images
     and masks of the same shapes.
     """
