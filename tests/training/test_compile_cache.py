@@ -26,7 +26,7 @@ def test_later_runs_find_what_was_compiled(workspace):
     cache = workspace / "cache"
     weights = train(workspace, "--xla_cache=cache")
     kept = state(cache)
-    assert len(kept) >= 3  # gradients, update, prediction
+    assert len(kept) >= 2  # a single process compiles a step as one, and the prediction
     sums = json.loads(next(cache.rglob("checksums.json")).read_text())
     assert sums.keys() == kept.keys()
 

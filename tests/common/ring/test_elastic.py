@@ -32,10 +32,11 @@ class Job:
         line = [ROOT / "train_multi_gpu_ring.sh", "--elastic", processes, *TINY, "--batch_size=4"]
         env = ENVIRONMENT | {"PYTHON": sys.executable} | environment
         self.errors = cwd / "stderr"
-        self.process = subprocess.Popen(
-            [*map(str, line), f"--epochs={EPOCHS}"], cwd=cwd, env=env, text=True,
-            stdout=subprocess.PIPE, stderr=self.errors.open("w"), start_new_session=True,
-        )  # fmt: skip
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [*map(str, line), f"--epochs={EPOCHS}"], cwd=cwd, env=env, text=True,
+                stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
+            )  # fmt: skip
         self.lines: list[str] = []
 
     def until(self, pattern: str) -> re.Match:
