@@ -13,13 +13,12 @@ from hypothesis import settings
 
 from data.synthetic.tiles import make_sample
 from tests.helpers.commands import run_script
-from tests.helpers.training import TINY
 
 # Property tests: a busy machine is no failure, and every run tries the same cases.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
-LONG_FIRST = ("promises", "scripts", "common")  # what takes longest begins, so that both workers end together
+LONG_FIRST = ("common", "promises", "scripts")  # what takes longest begins, so that both workers end together
 
 
 def pytest_configure() -> None:
@@ -125,6 +124,7 @@ def workspace(tmp_path: Path, sample: Path, folds: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained(once, sample: Path, folds: Path) -> Path:
     """A project in which tgs_train.py trained the tiny model on every fold for two epochs at 32 px."""
+    from tests.helpers.training import TINY  # here: the process that hands tests to workers needs no TensorFlow
 
     def train(path: Path) -> None:
         _project(path, sample, folds)

@@ -10,7 +10,7 @@ import pytest
 
 import tgs_train
 from tests.helpers.commands import run_here
-from tests.helpers.jobs import FLAGS, INTERRUPTED, after_epochs, assert_same_end, check_files, job, project
+from tests.helpers.jobs import after_epochs, assert_same_end, check_files, job, project
 from tests.helpers.rings import horovod
 from tests.helpers.training import TINY, same
 
@@ -31,30 +31,9 @@ WRITES = (
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_it_ends_with_the_same_bits(workspace):
-    """SIGKILL in a write, then Ctrl-C in the middle of an epoch; twenty moments and more are in the next test."""
-    whole = project(workspace / "whole", workspace)
-    done = run_here(tgs_train.main, *FLAGS, "--epochs=9", cwd=whole)
-    assert done.returncode == 0, done.stderr
-    with job(workspace, "--epochs=9", dies=("SIGKILL", "half", "state.npz", 2)) as running:
-        assert running.end()[0] == -signal.SIGKILL
-    assert list((workspace / "weights/tiny/fold_0_state").glob(".*.state.npz"))
-    assert check_files(workspace) == 1
-    with job(workspace, "--epochs=9") as running:
-        after_epochs(running, 1)
-        running.until_computed(running.computed() + 0.2)
-        running.send(signal.SIGINT)
-        assert running.end() == (128 + signal.SIGINT, INTERRUPTED)
-    assert 2 <= check_files(workspace) < 8
-    done = run_here(tgs_train.main, *FLAGS, "--epochs=9", cwd=workspace)
-    assert done.returncode == 0, done.stderr
-    assert_same_end(whole, workspace)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("ring", [False, pytest.param(True, marks=[horovod, pytest.mark.long])], ids=["single", "ring"])
 def test_killed_at_twenty_moments_it_ends_with_the_same_bits(workspace, ring):
-    """Fourteen random moments over start-up, epochs, validation and writes, and chosen ones inside the writes."""
+    """Fourteen random moments over start-up, epochs, validation and writes, chosen ones inside the writes; Ctrl-C."""
     epochs = "--epochs=28"
     whole = project(workspace / "whole", workspace)
     with job(whole, epochs, ring=ring) as running:
@@ -74,6 +53,12 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bits(workspace, ring):
         print(f"{number}: {moment}, at epoch {at}", flush=True)
         assert at >= reached
         reached = at
+    with job(workspace, epochs, ring=ring) as running:
+        after_epochs(running, 1)
+        running.until_computed(running.computed() + 0.2)
+        running.send(signal.SIGINT)
+        assert running.end()[0] == 128 + signal.SIGINT
+    reached = check_files(workspace)
     assert 8 <= reached < 28  # it came forward, and had life left at every moment
     with job(workspace, epochs, ring=ring) as running:
         resumed = next(running.epochs())

@@ -15,6 +15,7 @@ from models.weights import load_recipe
 from tests.helpers.commands import error_line, refused, run_here
 from tests.helpers.training import TINY, same
 
+pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.xdist_group("cycles")]  # its trainings are made once
 CYCLES = ("--epochs=4", "--cycles=2", "--warmup_epochs=1", "--swa=0.5")
 
 

@@ -13,6 +13,7 @@ import tgs_predict
 from tests.helpers import pasting
 from tests.helpers.commands import next_command, run_here
 
+pytestmark = pytest.mark.usefixtures("eager")
 ODD = "it's $HOME; #1"
 
 
@@ -69,7 +70,8 @@ def test_a_valid_submission_is_handed_in_from_where_it_is(odd):
     assert (odd / words[words.index("-f") + 1]).is_file()
 
 
-@pytest.mark.parametrize("name", ["sal't.onnx", pytest.param("a salt", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sal't.onnx", "a salt"])
 def test_an_exported_network_is_run_in_python(odd, name):
     printed = said(odd, "--use_folds=True", "--model=tiny", f"--weights_path={ODD}/weights", f"--export={ODD}/{name}")
     (line,) = [line for line in printed.splitlines() if line.startswith("next, in Python: ")]

@@ -103,7 +103,8 @@ def test_it_learns_eight_tiles_by_heart(tiles):
 def test_xla_computes_the_same(small, tiles, mixed_precision):
     """Forward with drops, every head's loss, backward and prediction: what rounding leaves of the gradients' direction.
 
-    In bfloat16, and behind ReLUs and sorted errors, single values differ, with parts and without.
+    In bfloat16, and behind ReLUs and sorted errors, single values differ, and how much is the processor's affair:
+    XLA's prediction is as near to that in float32 as the prediction without XLA.
     """
     batch = tf.constant(tiles.images), tf.constant(tiles.masks)
     losses, gradients, probabilities = [], [], []
@@ -116,10 +117,14 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
     assert losses[0] == pytest.approx(losses[1], rel=1e-2 if mixed_precision else 1e-4)
     a, b = gradients
     assert a @ b / np.sqrt((a @ a) * (b @ b)) > (0.98 if mixed_precision else 0.9999)
-    difference = np.abs(probabilities[0] - probabilities[1])
-    # Of single pixels, 0.044 where a processor has no bfloat16 of its own.
-    assert difference.max() < (0.06 if mixed_precision else 1e-4)
-    assert difference.mean() < (0.002 if mixed_precision else 1e-5)
+    if mixed_precision:
+        exact = make_learner(SMALL, 2).predictor(tiles.images)
+        plain, compiled = (np.abs(found - exact).mean() for found in probabilities)
+        assert compiled < 2 * plain < 0.02
+    else:
+        difference = np.abs(probabilities[0] - probabilities[1])
+        assert difference.max() < 1e-4
+        assert difference.mean() < 1e-5
 
 
 @pytest.mark.usefixtures("eager")

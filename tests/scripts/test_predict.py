@@ -18,6 +18,7 @@ from data.rle import decode_rle
 from data.tiles import list_pngs, read_ahead, read_images
 from tests.helpers.commands import run_here, run_script
 
+pytestmark = pytest.mark.usefixtures("eager")
 TINY = ("--model=tiny", "--data_path=tgs", "--threshold=0.3")
 
 

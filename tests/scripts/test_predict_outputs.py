@@ -14,6 +14,7 @@ import tgs_predict
 from data.rle import decode_rle
 from tests.helpers.commands import error_line, run_here
 
+pytestmark = pytest.mark.usefixtures("eager")
 ENSEMBLE = ("--use_folds=True", "--model=tiny", "--threshold=0.3", "--min_area=0")
 TILES = (*ENSEMBLE, "--data_path=tgs")
 

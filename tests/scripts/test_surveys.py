@@ -23,11 +23,17 @@ SIDES = (21, 25, 40)  # inlines, crosslines, samples
 FLAGS = ("--use_folds", "--model=tiny", "--data_path=survey.sgy", "--tile=20", "--mask")
 
 
+def linked(path: Path, trained: Path) -> Path:
+    """A project with the weights, folds and tiles of another."""
+    for name in ("weights", "folds", "tgs"):
+        (path / name).symlink_to(trained / name)
+    return path
+
+
 @pytest.fixture
 def project(trained, tmp_path) -> Path:
     """Weights, and a survey of which a few traces are missing."""
-    for name in ("weights", "folds", "tgs"):
-        (tmp_path / name).symlink_to(trained / name)
+    linked(tmp_path, trained)
     headers = [header for k, header in enumerate(grid(range(21), range(200, 225))) if k not in (7, 8, 300)]
     noise = np.random.default_rng(0).normal(0, 30, (len(headers), SIDES[2]))
     write_segy(tmp_path / "survey.sgy", headers, amplitudes(len(headers)) + noise, format=1)
@@ -113,27 +119,41 @@ class Started:
         raise AssertionError(self.process.communicate())
 
 
+LONG = (*FLAGS, "--overlap=0.9")  # some seconds more than notes are apart
+
+
+@pytest.fixture(scope="module")
+def long(once, trained) -> Path:
+    """A survey of 300 lines, and in submission/ what one process that nobody strikes makes of it."""
+
+    def predict(path: Path) -> None:
+        headers = grid(range(300), range(25))
+        noise = np.random.default_rng(1).normal(0, 30, (len(headers), SIDES[2]))
+        write_segy(path / "survey.sgy", headers, amplitudes(len(headers)) + noise)
+        done = run_script("tgs_predict.py", *LONG, cwd=linked(path, trained))
+        assert done.returncode == 0, done.stderr
+        assert "going on" not in done.stdout
+
+    return once("long_survey", predict)
+
+
 @horovod
 @pytest.mark.slow
 @pytest.mark.parametrize(("victim", "signum"), [(1, signal.SIGKILL), (0, signal.SIGKILL), (None, signal.SIGTERM)])
-def test_a_ring_that_was_killed_goes_on_to_the_same_bytes(project, victim, signum):
-    flags = (*FLAGS, "--overlap=0.9")  # some seconds more than notes are apart
-    headers = grid(range(300), range(25))
-    noise = np.random.default_rng(1).normal(0, 30, (len(headers), SIDES[2]))
-    write_segy(project / "survey.sgy", headers, amplitudes(len(headers)) + noise)
-    started = Started(project, *flags)
+def test_a_ring_that_was_killed_goes_on_to_the_same_bytes(trained, long, tmp_path, victim, signum):
+    project = linked(tmp_path, trained)
+    (project / "survey.sgy").symlink_to(long / "survey.sgy")
+    started = Started(project, *LONG)
     started.wait_for_lines()
     os.kill(started.process.pid if victim is None else started.rank(victim), signum)
-    _, said = started.process.communicate(timeout=60)
+    _, said = started.process.communicate(timeout=600)
     assert started.process.returncode != 0
     assert "Traceback" not in said
     assert [path.name[:12] for path in (project / "submission").iterdir()] == [".unfinished_"]
-    again = run_script("tgs_predict.py", *flags, cwd=project, timeout=300)
+    again = run_script("tgs_predict.py", *LONG, cwd=project)
     assert again.returncode == 0, again.stderr
     assert re.search(r"^going on after [1-9]\d* of 300 inlines\n", again.stdout)
-    whole = run_script("tgs_predict.py", *flags, "--submission_path=whole", cwd=project, timeout=300)
-    assert "going on" not in whole.stdout
-    assert written(project / "submission") == written(project / "whole")
+    assert written(project / "submission") == written(long / "submission")
 
 
 @horovod
@@ -164,6 +184,7 @@ def test_tiles_and_the_evaluation_of_a_ring_are_those_of_one_process(project, tr
 
 
 @horovod
+@pytest.mark.slow
 def test_wrong_input_of_a_ring_is_one_line(project):
     (project / "survey.sgy").write_bytes((project / "survey.sgy").read_bytes()[:-7])
     done = ring(2, SCRIPT, "--hvd=True", *FLAGS, cwd=project)

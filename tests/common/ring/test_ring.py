@@ -146,6 +146,7 @@ def with_settings(settings: dict[str, str], program: tuple[str, ...]) -> tuple[s
 
 
 @horovod
+@pytest.mark.slow
 def test_other_settings_on_one_rank_are_found_at_the_start(workspace):
     train = (str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--batch_size=4")
     line = one_line(ranks_of_two(train, with_settings({"TF_DETERMINISTIC_OPS": "1"}, train), workspace))
@@ -224,6 +225,7 @@ def test_a_rank_without_memory_says_so_and_ends_the_others(workspace):
 
 
 @horovod
+@pytest.mark.slow
 def test_wrong_input_in_a_ring_is_one_line_and_exit_code_2(workspace):
     done = ring(2, str(ROOT / "tgs_train_ring.py"), "--hvd=True", *TINY, "--loss=bec", cwd=workspace)
     assert done.returncode == 2
@@ -232,6 +234,7 @@ def test_wrong_input_in_a_ring_is_one_line_and_exit_code_2(workspace):
 
 
 @horovod
+@pytest.mark.slow
 def test_what_only_the_chief_finds_is_one_line_too(workspace):
     """A damaged state lies on rank 0's disk alone, as on a cluster."""
     state = workspace / "weights/tiny/fold_0_state/state.npz"
