@@ -122,6 +122,7 @@ def test_loading_goes_on_without_the_garbage_collector_and_leaves_it_on():
     assert gc.get_freeze_count() == before
 
 
+@pytest.mark.slow
 def test_loading_leaves_out_what_keras_would_bring_for_nothing():
     code = """
 import sys

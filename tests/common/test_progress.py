@@ -140,6 +140,7 @@ def test_the_trained_models_are_listed(trained, tmp_path):
     assert done.stderr == "error: no weights under weights; train first: python tgs_train.py\n"
 
 
+@pytest.mark.slow
 def test_tensorflow_is_silent_unless_asked(tmp_path):
     quiet, loud = (run_script("tgs_train.py", "--loss=list", *flag, cwd=tmp_path) for flag in ((), ("--verbose",)))
     assert (quiet.returncode, quiet.stderr) == (0, "")

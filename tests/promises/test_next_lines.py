@@ -30,8 +30,8 @@ def next_line(text: str) -> str:
 @pytest.mark.parametrize(
     ("places", "in_processes"),
     [
-        *(pytest.param(PLACES[name], False, id=name) for name in list(PLACES)[:3]),
-        pytest.param(PLACES["with blanks"], False, id="with blanks", marks=pytest.mark.slow),
+        *(pytest.param(PLACES[name], False, id=name) for name in ("with blanks, quotes and signs", "usual")),
+        *(pytest.param(PLACES[name], False, id=name, marks=pytest.mark.slow) for name in ("elsewhere", "with blanks")),
         pytest.param(PLACES["with blanks, quotes and signs"], True, id="in processes", marks=pytest.mark.slow),
     ],
 )

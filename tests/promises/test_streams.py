@@ -44,12 +44,10 @@ def test_a_training_whose_reader_leaves_goes_on_and_says_the_rest_in_its_log(wor
     assert any(line.startswith("fold_0 epoch 2/2: loss ") for line in log)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "why"),
-    [
-        ("RUN > /dev/full", "No space left on device"),
-        pytest.param("RUN >&- 2>&- <&-", "Bad file descriptor", marks=pytest.mark.slow),
-    ],
+    [("RUN > /dev/full", "No space left on device"), ("RUN >&- 2>&- <&-", "Bad file descriptor")],
 )
 def test_a_training_that_cannot_say_anything(workspace, line, why):
     done = shell(line, workspace, *FLAGS)

@@ -15,7 +15,7 @@ from models.weights import load_recipe
 from tests.helpers.commands import error_line, refused, run_here
 from tests.helpers.training import TINY, same
 
-pytestmark = [pytest.mark.usefixtures("eager"), pytest.mark.xdist_group("cycles")]  # its trainings are made once
+pytestmark = pytest.mark.usefixtures("eager")
 CYCLES = ("--epochs=4", "--cycles=2", "--warmup_epochs=1", "--swa=0.5")
 
 
@@ -32,14 +32,16 @@ def predict(cwd: Path, *flags: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def cycled(tmp_path_factory, sample, folds) -> Path:
+def cycled(once, sample, folds) -> Path:
     """A project with weights of two cycles of each of three folds."""
-    path = tmp_path_factory.mktemp("cycled")
-    (path / "tgs").symlink_to(sample)
-    (path / "folds").symlink_to(folds)
-    said = train(path, "--data_path=folds", *CYCLES)
-    assert re.search(r"next: \S*python \S*tgs_predict.py --oof=True --model=tiny --pick=cycles\n$", said)
-    return path
+
+    def make(path: Path) -> None:
+        (path / "tgs").symlink_to(sample)
+        (path / "folds").symlink_to(folds)
+        said = train(path, "--data_path=folds", *CYCLES)
+        assert re.search(r"next: \S*python \S*tgs_predict.py --oof=True --model=tiny --pick=cycles\n$", said)
+
+    return once("cycled", make)
 
 
 @pytest.fixture

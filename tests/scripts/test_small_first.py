@@ -31,7 +31,6 @@ from training.schedule import make_schedule
 from training.settings import Settings
 from training.validation import validate
 
-pytestmark = pytest.mark.xdist_group("small_first")  # its training is made once
 SMALL_FIRST = ("--target_size=64", "--tile_size=60", "--small_size=32", "--small_epochs=3", "--epochs=6")
 
 

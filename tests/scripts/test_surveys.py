@@ -83,18 +83,11 @@ class Started:
     """A ring of two that predicts, to be struck."""
 
     def __init__(self, project: Path, *flags: str):
-        line = [
-            "env",
-            "--default-signal=INT",
-            *MPIRUN.format(n=2).split(),
-            sys.executable,
-            SCRIPT,
-            "--hvd=True",
-            *flags,
-        ]
+        launch = ["env", "--default-signal=INT", *MPIRUN.format(n=2).split()]
+        line = [*launch, sys.executable, SCRIPT, "--hvd=True", *flags]
         self.project = project
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen([*line, *flags], cwd=project, env=ENVIRONMENT, text=True, **pipes)
+        self.process = subprocess.Popen(line, cwd=project, env=ENVIRONMENT, text=True, **pipes)
 
     def rank(self, number: int) -> int:
         """The process of a rank of this ring."""
