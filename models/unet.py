@@ -33,7 +33,7 @@ class Architecture:
 
 
 WIDTHS = (256, 128, 64, 32, 16)
-LIGHT = (64, 48, 32, 16, 16)  # beside encoders of 16 to 112 channels at strides 2 to 16
+LIGHT = (128, 64, 32, 16, 16)  # beside encoders of 16 to 112 channels at strides 2 to 16
 
 
 def _resnet(about: str, blocks: tuple[int, int, int, int], **kind: bool) -> Architecture:
@@ -56,9 +56,9 @@ MODELS: dict[str, Architecture] = {
     "seresnet18": _resnet("14.4 M parameters, SE-ResNet-18", SMALL, squeeze=True),
     "seresnet34": _resnet("24.6 M parameters, SE-ResNet-34", LARGE, squeeze=True),
     "seresnet50": _resnet("35.1 M parameters, SE-ResNet-50", LARGE, bottleneck=True, squeeze=True),
-    "efficientnet_lite0": _lite("3.4 M parameters, EfficientNet-Lite0"),
-    "efficientnet_lite1": _lite("4.2 M parameters, EfficientNet-Lite1", depth=1.1),
-    "efficientnet_lite2": _lite("4.8 M parameters, EfficientNet-Lite2", width=1.1, depth=1.2),
+    "efficientnet_lite0": _lite("3.8 M parameters, EfficientNet-Lite0"),
+    "efficientnet_lite1": _lite("4.6 M parameters, EfficientNet-Lite1", depth=1.1),
+    "efficientnet_lite2": _lite("5.3 M parameters, EfficientNet-Lite2", width=1.1, depth=1.2),
     "efficientnetv2_b0": _v2("7.6 M parameters, EfficientNetV2-B0", "B0"),
     "efficientnetv2_b1": _v2("8.6 M parameters, EfficientNetV2-B1", "B1"),
     "efficientnetv2_b2": _v2("10.5 M parameters, EfficientNetV2-B2", "B2"),

@@ -15,7 +15,6 @@ from models.weights import load_recipe
 from tests.helpers.commands import error_line, refused, run_here
 from tests.helpers.training import TINY, same
 
-pytestmark = pytest.mark.usefixtures("eager")
 CYCLES = ("--epochs=4", "--cycles=2", "--warmup_epochs=1", "--swa=0.5")
 
 
@@ -77,6 +76,7 @@ def test_ten_cycles_and_ten_folds_keep_their_order(tmp_path, cycled):
     assert names == [f"fold_{k}_cycle{c}.weights.h5" for k in range(11) for c in range(1, 12)]
 
 
+@pytest.mark.usefixtures("eager")
 def test_out_of_fold_is_the_mean_of_the_folds_own_cycles(copy):
     said = predict(copy, "--oof=True", "--pick=cycles", "--probabilities=npy")
     assert "tgs_predict.py --use_folds=True --model=tiny --pick=cycles" in said
@@ -105,6 +105,7 @@ def test_out_of_fold_is_the_mean_of_the_folds_own_cycles(copy):
     assert re.search(r"tiny +cycles: 3 of 3 folds, 6 weights, score 0\.\d{4} on their", said)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_missing_cycle_is_one_line(copy):
     for ending in (".weights.h5", ".json"):
         (copy / f"weights/tiny/fold_1_cycle1{ending}").unlink()

@@ -48,17 +48,16 @@ def written(folder: Path) -> dict[str, bytes]:
 
 @horovod
 @pytest.mark.slow
-@pytest.mark.parametrize("slices", ["inline", "both"])
-def test_one_process_and_rings_write_the_same_bytes(project, slices):
+@pytest.mark.parametrize(("slices", "size"), [("inline", 2), ("both", 3)])
+def test_one_process_and_rings_write_the_same_bytes(project, slices, size):
     alone = run_script("tgs_predict.py", *FLAGS, f"--slices={slices}", "--submission_path=one", cwd=project)
     assert (alone.returncode, alone.stderr) == (0, "")
     assert re.search(r"^survey.sgy: 21 inlines x 25 crosslines x 40 samples, 522 traces, [\d.]+% salt, ", alone.stdout)
-    for size in (2, 3):
-        flags = (*FLAGS, f"--slices={slices}", f"--submission_path={size}", "--hvd=True")
-        done = ring(size, SCRIPT, *flags, cwd=project)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("wrote ") == 1
-        assert written(project / str(size)) == written(project / "one")
+    flags = (*FLAGS, f"--slices={slices}", "--submission_path=ring", "--hvd=True")
+    done = ring(size, SCRIPT, *flags, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 1
+    assert written(project / "ring") == written(project / "one")
     assert set(written(project / "one")) == {"salt.sgy", "mask.sgy", "lines.png"}
     assert not list(project.glob("*/.*"))
 
@@ -152,15 +151,15 @@ def test_a_ring_that_was_killed_goes_on_to_the_same_bytes(trained, long, tmp_pat
 @horovod
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flags", "table"),
+    ("flags", "table", "ranks"),
     [
-        (("--use_folds", "--data_path=tgs", "--threshold=0.3"), "submission_{}/submission_*.csv"),
-        (("--oof",), "weights_{}/tiny/oof_best.csv"),
+        (("--use_folds", "--data_path=tgs", "--threshold=0.3"), "submission_{}/submission_*.csv", 2),
+        (("--oof",), "weights_{}/tiny/oof_best.csv", 3),
     ],
 )
-def test_tiles_and_the_evaluation_of_a_ring_are_those_of_one_process(project, trained, flags, table):
+def test_tiles_and_the_evaluation_of_a_ring_are_those_of_one_process(project, trained, flags, table, ranks):
     found = []
-    for size in (1, 2, 3):
+    for size in (1, ranks):
         shutil.copytree(trained / "weights", project / f"weights_{size}", ignore=shutil.ignore_patterns("*_state"))
         places = (f"--submission_path=submission_{size}", f"--weights_path=weights_{size}")
         line = (*flags, *places, "--model=tiny", "--batch_size=5")
@@ -173,7 +172,6 @@ def test_tiles_and_the_evaluation_of_a_ring_are_those_of_one_process(project, tr
         (path,) = project.glob(table.format(size))
         found.append(path.read_bytes())
     assert found[1] == found[0]
-    assert found[2] == found[0]
 
 
 @horovod
