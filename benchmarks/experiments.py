@@ -87,6 +87,7 @@ LIGHT = {
 LAPTOP = (
     Experiment("base", flags=LIGHT, folds=1, group="none", pick="last"),
     Experiment("base-seed2", "base", {"seed": 2}),
+    Experiment("warmup-1", "base", {"warmup_epochs": 1}),
     # against overfitting, which val_loss shows
     Experiment("warp2", "base", {"augment": "warp2+light"}),
     Experiment("elastic", "base", {"augment": "warp+elastic+light"}),

@@ -8,7 +8,7 @@ import tgs_predict
 import tgs_preprocess
 import tgs_train
 from common.flags import config_text
-from tests.helpers.commands import error_line, run_here, run_script
+from tests.helpers.commands import error_line, run_here
 from tests.promises.corpus.damage import tree
 
 PARSERS = {
@@ -104,13 +104,12 @@ def test_flags_of_the_command_line_are_judged_first_and_jobs_after_the_file(conf
 
 
 def test_a_run_is_repeated_by_the_flags_it_left(sample, tmp_path):
-    first = run_script(
-        "tgs_preprocess.py", f"--data_path={sample}", "--fold=4", "--seed=7", "--stratify=coverage_depth", cwd=tmp_path
-    )
+    flags = (f"--data_path={sample}", "--fold=4", "--seed=7", "--stratify=coverage_depth")
+    first = run_here(tgs_preprocess.main, *flags, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     saved = tmp_path / "folds" / "config.yaml"
     assert "seed: 7" in saved.read_text()
-    again = run_script("tgs_preprocess.py", f"--config={saved}", "--folds_path=again", cwd=tmp_path)
+    again = run_here(tgs_preprocess.main, f"--config={saved}", "--folds_path=again", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again/folds.csv").read_bytes() == (tmp_path / "folds/folds.csv").read_bytes()
     assert re.search("^folds_path: again$", (tmp_path / "again/config.yaml").read_text(), re.M)

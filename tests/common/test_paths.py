@@ -95,6 +95,7 @@ def test_what_is_no_path(text, said):
         place(text)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_fold_is_named_by_where_one_is(folds, workspace, sample):
     for path in (".", "./", "../fold_0", "train/.."):
         with contextlib.chdir(folds / "fold_0"):
@@ -110,6 +111,7 @@ def test_a_fold_is_named_by_where_one_is(folds, workspace, sample):
     assert (workspace / "weights/tiny/fold_1_best.weights.h5").is_file()
 
 
+@pytest.mark.usefixtures("eager")
 def test_nothing_is_called_tilde_though_no_shell_has_expanded_it(home, workspace, sample):
     done = run_here(tgs_preprocess.main, f"--data_path={sample}", "--folds_path=~/f", "--fold=3", cwd=workspace)
     assert done.returncode == 0, done.stderr

@@ -55,7 +55,7 @@ def test_features_at_strides_2_to_32_highest_resolution_first(name):
     assert [feature.shape[-1] for feature in features.values()] == WIDTHS.get(name, resnets)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_without_its_pooling_a_resnet_has_each_stage_at_half_the_stride(name):
     image = keras.Input((64, 64, 1))
     with_it, without = MODELS[name].encoder(image), MODELS[name].encoder(image, pool=False)

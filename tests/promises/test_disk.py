@@ -24,7 +24,7 @@ from tests.helpers.training import TINY
 from training.outputs import Outputs
 
 FOLD = (*TINY, "--data_path=folds/fold_0")
-pytestmark = pytest.mark.usefixtures("devices_listed")
+pytestmark = pytest.mark.usefixtures("devices_listed", "eager")
 
 
 # ---- a full disk -------------------------------------------------------------------------------------------

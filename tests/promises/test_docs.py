@@ -33,7 +33,7 @@ from tests.helpers.pages import ALL_STEPS, Step, steps
 from tests.helpers.pasting import MAINS, words
 from training.augment.augmenter import AUGMENTATIONS
 
-SLOW = {"docs/extending.md", "docs/networks.md", "docs/prediction.md", "docs/training.md", "docs/volumes.md"}
+SLOW = {f"docs/{name}.md" for name in ("extending", "networks", "prediction", "python", "training", "volumes")}
 TRAINED = {"docs/prediction.md", "docs/volumes.md"}  # begins where another page ends: with weights of every fold
 RING = r"\./(train|predict)_multi_gpu_ring\.sh|mpirun|horovodrun"
 

@@ -243,6 +243,7 @@ def test_a_second_preprocessing_of_the_same_folds_is_refused(sample, tmp_path):
     assert names(tmp_path / "folds") == made
 
 
+@pytest.mark.slow
 def test_predictions_that_end_in_the_same_second_overwrite_nothing(tmp_path):
     written = list(chain(*race("submit", tmp_path)))
     assert len({path for path, _ in written}) == 6

@@ -111,7 +111,8 @@ def test_a_signal_to_the_launcher_ends_the_ring(launched, name, to_all):
 
 
 @horovod
-@pytest.mark.parametrize("name", ["HUP", *(pytest.param(name, marks=pytest.mark.slow) for name in ("TERM", "KILL"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["HUP", "TERM", "KILL"])
 def test_a_signal_ends_an_elastic_ring(launched, name):
     ring = launched(RING, "--elastic", "2:2")
     os.kill(ring.start(), signal.Signals[f"SIG{name}"])

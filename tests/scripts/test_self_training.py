@@ -45,6 +45,7 @@ def test_wrong_flags_are_one_line_and_nothing_is_written(workspace, flags, said)
     assert not (workspace / "logs").exists()
 
 
+@pytest.mark.slow
 def test_pretraining_then_fine_tuning_and_the_next_round(taught, monkeypatch):
     """What each epoch was shown, the rate at the border, which cycles are kept, and a second round on the first."""
     shown = []

@@ -62,6 +62,7 @@ def test_something_must_be_left(tiles):
     refused(lambda: clean(few, "black"), "--drop=black leaves no tile of 1 to train; name fewer rules")
 
 
+@pytest.mark.usefixtures("eager")
 def test_training_says_what_it_leaves_out_and_validates_on_all(workspace, monkeypatch):
     """Rules of this test's own: the generated tiles have nothing odd."""
     monkeypatch.setitem(RULES, "most", Entry("most", lambda tiles: np.arange(len(tiles)) >= 17))

@@ -276,6 +276,7 @@ def test_imagenet_of_an_encoder_that_has_none():
     assert set(IMAGENET) == set(MODELS) - {"tiny", "seresnet18", "seresnet34"}
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_recipe_says_which_file_it_was(workspace):
     tensors = {}
     for layer in make_model("tiny", 32).layers:
