@@ -170,7 +170,10 @@ def test_python_itself_is_as_it_should_be(tmp_path, environment, code, said):
     assert (done.returncode, done.stdout) == (0, f"{said}\n"), done.stderr
 
 
-@pytest.mark.parametrize("name", ["tensorflow.py", "keras/__init__.py", "queue.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["keras/__init__.py", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tensorflow.py", "queue.py"))],
+)
 def test_what_would_be_taken_for_a_package_is_refused(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)

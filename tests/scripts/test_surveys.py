@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import segyio
 
-from tests.helpers.commands import ROOT, run_script
+import tgs_predict
+from tests.helpers.commands import ROOT, run_here, run_script
 from tests.helpers.rings import ENVIRONMENT, MPIRUN, horovod, ring
 from tests.helpers.segys import amplitudes, grid, write_segy
 
@@ -63,7 +64,7 @@ def test_one_process_and_rings_write_the_same_bytes(project, slices, size):
 
 
 def test_a_survey_keeps_its_headers_and_geometry(project):
-    done = run_script("tgs_predict.py", *FLAGS, "--submission_path=one", cwd=project)
+    done = run_here(tgs_predict.main, *FLAGS, "--submission_path=one", cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     (salt,) = (project / "one").glob("*_salt.sgy")
     before, after = (project / "survey.sgy").read_bytes(), salt.read_bytes()

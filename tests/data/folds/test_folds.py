@@ -263,6 +263,7 @@ def test_help_answers_without_the_heavy_packages(tmp_path):
     assert not imported & {"tensorflow", "keras", "numpy", "pandas", "sklearn", "scipy", "cv2", "matplotlib"}
 
 
+@pytest.mark.slow
 def test_the_real_tiles_are_split_in_seconds(real_data, tmp_path):
     began = time.perf_counter()
     done = run_script("tgs_preprocess.py", f"--data_path={real_data}", cwd=tmp_path)
