@@ -24,7 +24,7 @@ from tests.helpers.training import TINY
 from training.outputs import Outputs
 
 FOLD = (*TINY, "--data_path=folds/fold_0")
-pytestmark = pytest.mark.usefixtures("devices_listed", "eager")
+pytestmark = pytest.mark.usefixtures("devices_listed")
 
 
 # ---- a full disk -------------------------------------------------------------------------------------------
@@ -184,6 +184,7 @@ def test_a_read_only_folder_or_a_file_in_the_way(trained, workspace, command, ca
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("eager")
 def test_evaluation_into_a_read_only_folder(trained, workspace):
     shutil.copytree(trained / "weights", workspace / "weights")
     (workspace / "weights/tiny").chmod(0o555)
@@ -229,6 +230,7 @@ def test_weights_that_become_read_only_between_two_epochs_stay(workspace, at_epo
         assert load_model(weights / f"fold_0_{pick}.weights.h5")[1].epoch == 1
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_next_fold_vanishes_while_one_is_trained(workspace, folds, at_epoch):
     (workspace / "folds").unlink()
     shutil.copytree(folds, workspace / "folds")
@@ -252,6 +254,7 @@ def test_the_weights_vanish_while_they_are_trained(workspace, at_epoch):
         assert load_model(workspace / f"moved/tiny/fold_0_{pick}.weights.h5")[1].epoch == 1
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_tiles_vanish_while_they_are_predicted(trained, workspace, sample, monkeypatch):
     """They are read one batch ahead: the second batch is there, the third is not."""
     shutil.copytree(sample / "test/images", workspace / "tiles")
