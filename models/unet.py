@@ -33,7 +33,7 @@ class Architecture:
 
 
 WIDTHS = (256, 128, 64, 32, 16)
-LIGHT = (128, 64, 32, 16, 16)  # beside encoders of 16 to 112 channels at strides 2 to 16
+LIGHT = (128, 64, 32, 16, 16)  # under light encoders: narrow where pixels are many, measured in benchmarks/accuracy.md
 
 
 def _resnet(about: str, blocks: tuple[int, int, int, int], **kind: bool) -> Architecture:

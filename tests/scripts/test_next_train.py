@@ -42,10 +42,10 @@ def test_one_fold_of_several_then_its_prediction_in_odd_folders(tmp_path, sample
 
 
 def test_every_fold_then_the_score_in_an_odd_folder(tmp_path, sample):
-    split = run_here(tgs_preprocess.main, f"--data_path={sample}", "--folds_path=my folds", "--fold=2", cwd=tmp_path)
+    split = run_here(tgs_preprocess.main, f"--data_path={sample}", "--folds_path=my folds", "--fold=3", cwd=tmp_path)
     assert split.returncode == 0, split.stderr
     said = trained_here(tmp_path, "--data_path=my folds", "--weights_path=my weights")
-    assert "out of fold, 60 tiles of 2 fold(s)" in paste(said, tmp_path)
+    assert "out of fold, 60 tiles of 3 fold(s)" in paste(said, tmp_path)
 
 
 def test_where_no_test_tiles_are_to_be_found_the_validation_tiles_are_named(tmp_path, folds):

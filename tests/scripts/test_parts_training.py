@@ -119,8 +119,10 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
     assert a @ b / np.sqrt((a @ a) * (b @ b)) > (0.98 if mixed_precision else 0.9999)
     if mixed_precision:
         exact = make_learner(SMALL, 2).predictor(tiles.images)
-        plain, compiled = (np.abs(found - exact).mean() for found in probabilities)
-        assert compiled < 2 * plain < 0.02
+        plain, compiled = (np.abs(found - exact) for found in probabilities)
+        print(f"XLA {compiled.mean():.4f}, at most {compiled.max():.3f}; without {plain.mean():.4f}, {plain.max():.3f}")
+        assert compiled.mean() < 2 * plain.mean() < 0.02
+        assert compiled.max() < 3 * plain.max()
     else:
         difference = np.abs(probabilities[0] - probabilities[1])
         assert difference.max() < 1e-4

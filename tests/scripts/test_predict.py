@@ -18,7 +18,6 @@ from data.rle import decode_rle
 from data.tiles import list_pngs, read_ahead, read_images
 from tests.helpers.commands import run_here, run_script
 
-pytestmark = pytest.mark.usefixtures("eager")
 TINY = ("--model=tiny", "--data_path=tgs", "--threshold=0.3")
 
 
@@ -137,6 +136,7 @@ def test_tta_averages_with_the_mirror_image(trained):
     assert np.allclose(plain(images), whole_batch(images), atol=1e-5)  # whatever the batch size
 
 
+@pytest.mark.usefixtures("eager")
 def test_any_folder_of_pngs_thresholds_and_least_areas(work):
     folder = "--data_path=tgs/train/images"
     file = "--file_name=weights/tiny/fold_1_last.weights.h5"
@@ -165,6 +165,7 @@ def test_a_missing_fold_is_named(work, tmp_path):
     assert "by 2 model(s)" in printed
 
 
+@pytest.mark.usefixtures("eager")
 def test_out_of_fold_evaluation(work):
     done = run_here(tgs_predict.main, "--oof=True", "--model=tiny", "--pick=last", "--tta=False", cwd=work)
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ import segyio
 
 import tgs_predict
 from tests.helpers.commands import ROOT, run_here, run_script
+from tests.helpers.machine import slowdown
 from tests.helpers.rings import ENVIRONMENT, MPIRUN, horovod, ring
 from tests.helpers.segys import amplitudes, grid, write_segy
 
@@ -49,16 +50,17 @@ def written(folder: Path) -> dict[str, bytes]:
 
 @horovod
 @pytest.mark.slow
-@pytest.mark.parametrize(("slices", "size"), [("inline", 2), ("both", 3)])
-def test_one_process_and_rings_write_the_same_bytes(project, slices, size):
+@pytest.mark.parametrize("slices", ["inline", "both"])
+def test_one_process_and_rings_write_the_same_bytes(project, slices):
     alone = run_script("tgs_predict.py", *FLAGS, f"--slices={slices}", "--submission_path=one", cwd=project)
     assert (alone.returncode, alone.stderr) == (0, "")
     assert re.search(r"^survey.sgy: 21 inlines x 25 crosslines x 40 samples, 522 traces, [\d.]+% salt, ", alone.stdout)
-    flags = (*FLAGS, f"--slices={slices}", "--submission_path=ring", "--hvd=True")
-    done = ring(size, SCRIPT, *flags, cwd=project)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote ") == 1
-    assert written(project / "ring") == written(project / "one")
+    for size in (2, 3):
+        flags = (*FLAGS, f"--slices={slices}", f"--submission_path={size}", "--hvd=True")
+        done = ring(size, SCRIPT, *flags, cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("wrote ") == 1
+        assert written(project / str(size)) == written(project / "one")
     assert set(written(project / "one")) == {"salt.sgy", "mask.sgy", "lines.png"}
     assert not list(project.glob("*/.*"))
 
@@ -139,7 +141,9 @@ def test_a_ring_that_was_killed_goes_on_to_the_same_bytes(trained, long, tmp_pat
     started = Started(project, *LONG)
     started.wait_for_lines()
     os.kill(started.process.pid if victim is None else started.rank(victim), signum)
+    struck = time.monotonic()
     _, said = started.process.communicate(timeout=600)
+    assert time.monotonic() - struck < 60 * slowdown()
     assert started.process.returncode != 0
     assert "Traceback" not in said
     assert [path.name[:12] for path in (project / "submission").iterdir()] == [".unfinished_"]
@@ -152,15 +156,15 @@ def test_a_ring_that_was_killed_goes_on_to_the_same_bytes(trained, long, tmp_pat
 @horovod
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flags", "table", "ranks"),
+    ("flags", "table"),
     [
-        (("--use_folds", "--data_path=tgs", "--threshold=0.3"), "submission_{}/submission_*.csv", 2),
-        (("--oof",), "weights_{}/tiny/oof_best.csv", 3),
+        (("--use_folds", "--data_path=tgs", "--threshold=0.3"), "submission_{}/submission_*.csv"),
+        (("--oof",), "weights_{}/tiny/oof_best.csv"),
     ],
 )
-def test_tiles_and_the_evaluation_of_a_ring_are_those_of_one_process(project, trained, flags, table, ranks):
+def test_tiles_and_the_evaluation_of_a_ring_are_those_of_one_process(project, trained, flags, table):
     found = []
-    for size in (1, ranks):
+    for size in (1, 2, 3):
         shutil.copytree(trained / "weights", project / f"weights_{size}", ignore=shutil.ignore_patterns("*_state"))
         places = (f"--submission_path=submission_{size}", f"--weights_path=weights_{size}")
         line = (*flags, *places, "--model=tiny", "--batch_size=5")
@@ -173,6 +177,7 @@ def test_tiles_and_the_evaluation_of_a_ring_are_those_of_one_process(project, tr
         (path,) = project.glob(table.format(size))
         found.append(path.read_bytes())
     assert found[1] == found[0]
+    assert found[2] == found[0]
 
 
 @horovod
