@@ -15,6 +15,7 @@ history.csv and TensorBoard events.
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import time
 from argparse import Namespace
@@ -28,10 +29,12 @@ import models
 import training
 from common.backend import load_tensorflow
 from common.command import rank, run
-from common.errors import SharedError
-from common.flags import Parser, command_line, config_text, number
+from common.errors import InputError, SharedError
+from common.files import read_json
+from common.flags import Parser, command_line, config_text
 from common.progress import bar, duration
 from common.ring.join import join
+from common.side_by_side import on_cores, run_side_by_side, share_of_cores
 
 if TYPE_CHECKING:
     from common.ring import Ring
@@ -40,93 +43,59 @@ if TYPE_CHECKING:
 
 
 def parser(hvd: bool) -> Parser:
-    p, d = Parser(__doc__), training.Settings()  # the settings' own defaults
-    add_training_flags(p, d)
-    p.group("self-training")
-    teacher = "pretrain on tiles without labels, as the weights in this folder (of an earlier round) label them"
-    p.option("teacher", None, teacher, metavar="FOLDER")
-    p.option("unlabelled_path", "data/tgs", "those tiles: a folder with test/images, or of tiles", metavar="PATH")
-    sure = "share of its pixels that the teacher must be sure of, or a tile is left out"
-    p.option("confidence", d.confidence, sure, type=number(float, 0, 1), metavar="X")
-    pretrain = "of the epochs, how many pretrain, in a cycle of their own (default: half of them)"
-    p.option("pretrain_epochs", None, pretrain, type=number(int, 1, 100000), metavar="N")
-    p.group("on which machine, and where to")
-    p.flag("mixed_precision", d.mixed_precision, "compute in bfloat16 (default: False)")
-    p.flag("xla", None, "compile with XLA (default: on a GPU)")
-    p.option("xla_cache", None, "keep what XLA compiles here, for later runs", metavar="PATH")
-    p.flag("forecast", False, "time a few steps, say how long what is left takes here, train nothing (default: False)")
-    p.flag("resume", True, "go on where the last run stopped (default: True)")
-    p.option("weights_path", "weights", "where weights go", metavar="PATH")
-    p.option("log_dir", "logs", "where logs go", metavar="PATH")
-    p.flag("hvd", hvd, f"join the ring that mpirun started (default: {hvd})")
-    return p
+    return training.training_parser(__doc__, hvd)
 
 
-def add_training_flags(p: Parser, d: training.Settings) -> None:
-    """Add the flags of what is trained, and how; `d` are their defaults."""
-    p.group("what is trained")
-    p.option("data_path", "folds/fold_0", "a fold, or the folder of all folds", metavar="PATH")
-    p.option("model", d.model, "network, with parts a sum like resnet34+scse; list: shows them", metavar="NAME")
-    p.option(
-        "target_size",
-        d.target_size,
-        "side of its input in pixels, a multiple of 32",
-        type=number(int, 32, 1024),
-        metavar="N",
-    )
-    tile = "side of the tile in it (default: the largest multiple of 101 that fits; below 101: all of it)"
-    p.option("tile_size", d.tile_size, tile, type=number(int, 32, 1024), metavar="N")
-    small = "of the epochs, how many come first at --small_size, in a cycle of their own; then from half the rate"
-    p.option("small_epochs", d.small_epochs, small, type=number(int, 0, 100000), metavar="N")
-    small = "side of the input in those, a multiple of 32 below --target_size"
-    p.option("small_size", d.small_size, small, type=number(int, 32, 1024), metavar="N")
-    p.option("encoder_weights", d.encoder_weights, "ImageNet weights: imagenet, timm/NAME, or a file", metavar="PATH")
-    p.option("drop", d.drop, "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
-    p.group("how")
-    p.option("epochs", d.epochs, "passes over the training tiles", type=number(int, 1, 100000), metavar="N")
-    p.option("batch_size", 16, "tiles a step and process", type=number(int, 1, 4096), metavar="N")
-    rate = "AdamW's peak rate for one process; times sqrt(processes) in a ring"
-    p.option("learning_rate", d.learning_rate, rate, type=number(float, 1e-9, 10), metavar="X")
-    encoder = "times that rate for the encoder, whose weights may be trained already"
-    p.option("encoder_rate", d.encoder_rate, encoder, type=number(float, 0, 10), metavar="X")
-    warmup = "epochs of linear warm-up, then cosine decay to 0"
-    p.option("warmup_epochs", d.warmup_epochs, warmup, type=number(int, 0, 100000), metavar="N")
-    cycles = "cosine cycles of equal length; with several each one's end is kept, for tgs_predict.py --pick=cycles"
-    p.option("cycles", d.cycles, cycles, type=number(int, 1, 1000), metavar="N")
-    p.option("weight_decay", d.weight_decay, "AdamW's decoupled weight decay", type=number(float, 0, 10), metavar="X")
-    p.option("loss", d.loss, "a loss, or a sum like bce+dice; list: shows them", metavar="NAME")
-    p.flag("use_lovasz", d.use_lovasz, "in later epochs 0.9 symmetric Lovász + 0.1 --loss (default: True)")
-    start = "part of the epochs after which it comes in"
-    p.option("lovasz_start", d.lovasz_start, start, type=number(float, 0, 1), metavar="X")
-    p.option("augment", d.augment, "augmentations, or none; list: shows them", metavar="NAME")
-    ema = "decay a step of the weights' moving average"
-    p.option("ema_decay", d.ema_decay, ema, type=number(float, 0, 1), metavar="X")
-    swa = "part of the last cycle's epochs over which that average is the equal mean of all steps (SWA)"
-    p.option("swa", d.swa, swa, type=number(float, 0, 1), metavar="X")
-    p.option("seed", d.seed, "seed of weights, order and augmentation", type=number(int, 0, 2**31 - 1), metavar="N")
-
-
-def main(argv: list[str] | None = None, *, hvd: bool = False) -> list[models.Recipe]:
-    """Train the folds that the flags name; returns the recipe of each fold's last weights."""
+def main(argv: list[str] | None = None, *, hvd: bool = False) -> None:
+    """Train the folds that the flags name."""
     args = parser(hvd).parse_args(argv)
+    if args.hvd and args.jobs > 1:
+        raise InputError(f"--jobs={args.jobs} is not for a ring, whose ranks share the cores already; leave it out")
+    args.jobs = min(args.jobs, len(os.sched_getaffinity(0)))
+    if args.jobs == 1 or asked_lists(args):
+        train_here(args)
+    elif args.forecast:
+        with on_cores(share_of_cores(0, args.jobs, args.jobs)):
+            train_here(args)
+    else:
+        train_side_by_side(args)
 
-    with training.keep_compiled(args.xla_cache):
-        load_tensorflow(verbose=args.verbose)  # after the flags: --help and a misspelt flag are answered at once
-        if table := list_tables(args):
-            if not rank():
-                print(table)
-            return []
-        return join(args.hvd, partial(train, args))
+
+def asked_lists(args: Namespace) -> list[str]:
+    """Name the flags that are given as `list`, to show the names that they can have."""
+    return [name for name in ("model", "loss", "augment", "drop") if getattr(args, name) == "list"]
 
 
-def list_tables(args: Namespace) -> str:
-    """List the names that a flag given as `list` can have, and what they are; "" when none is."""
+def list_tables(names: list[str]) -> str:
+    """List what each of these flags can be, and what that is."""
     lists = {"model": models.list_models, "loss": models.list_losses}
     lists |= {"augment": training.list_augmentations, "drop": training.list_rules}
-    return "\n".join(f"--{name}\n{names()}" for name, names in lists.items() if getattr(args, name) == "list")
+    return "\n".join(f"--{name}\n{lists[name]()}" for name in names)
 
 
-def train(args: Namespace, ring: Ring) -> list[models.Recipe]:
+def train_here(args: Namespace, *, last: bool = True) -> None:
+    """Train all folds in this process, or with the ring that it is part of; if this is the `last`, say what is next."""
+    with training.keep_compiled(args.xla_cache):
+        load_tensorflow(verbose=args.verbose)  # after the flags: --help and a misspelt flag are answered at once
+        if names := asked_lists(args):
+            if not rank():
+                print(list_tables(names))
+            return
+        join(args.hvd, partial(train, args, last=last))
+
+
+def train_side_by_side(args: Namespace) -> None:
+    """Train each fold in a process of its own, `--jobs` at once."""
+    training.Settings.from_flags(args)  # what is wrong with them need not wait for TensorFlow
+    folds = data.list_folds(args.data_path)
+    one = vars(args) | {"jobs": 1}
+    parts = {path.name: Namespace(**one | {"data_path": str(path)}) for path in folds}
+    run_side_by_side({name: partial(train_here, part, last=False) for name, part in parts.items()}, args.jobs)
+    recipe = read_json(Path(args.weights_path) / args.model / f"{folds[-1].name}_last.json")
+    print(next_command(args, folds[-1], recipe["folds"]), flush=True)
+
+
+def train(args: Namespace, ring: Ring, *, last: bool) -> None:
     """Train fold after fold with the ranks of `ring`."""
     settings, folds = training.read_settings(args, ring)
     shares = {"epochs": settings.pretrain_epochs, "confidence": settings.confidence}
@@ -137,9 +106,10 @@ def train(args: Namespace, ring: Ring) -> list[models.Recipe]:
     )
     if args.forecast:
         ring.print(training.forecast_training(args, settings, folds, ring, learners))
-        return []
+        return
     recipes = [train_fold(args, settings, path, ring, learners=learners, teachers=teachers) for path in folds]
-    ring.print(next_command(args, folds[-1], recipes[-1]))
+    if last:
+        ring.print(next_command(args, folds[-1], recipes[-1].folds))
     return recipes
 
 
@@ -280,13 +250,16 @@ def make_recipe(run: Run) -> models.Recipe:
     )
 
 
-def next_command(args: Namespace, path: Path, recipe: models.Recipe) -> str:
-    """Say what to type next: the evaluation once every fold of the split has weights, until then a prediction."""
+def next_command(args: Namespace, path: Path, count: int) -> str:
+    """Say what to type next: the evaluation once all `count` folds of the split have weights, until then a prediction.
+
+    `path`: the fold that was trained last.
+    """
     folder = Path(args.weights_path) / args.model
     kept = f"cycle{args.cycles}" if args.cycles > 1 else "best"
-    missing = [k for k in range(recipe.folds) if not (folder / f"fold_{k}_{kept}.weights.h5").is_file()]
+    missing = [k for k in range(count) if not (folder / f"fold_{k}_{kept}.weights.h5").is_file()]
     if missing:
-        file = folder / f"{recipe.fold}_best.weights.h5"
+        file = folder / f"{path.name}_best.weights.h5"
         line = command_line("tgs_predict.py", file_name=file, data_path=data.find_test_tiles(path))
         others = f"--data_path={shlex.quote(str(path.parent))}"
         return f"next: {line}\nor train the {len(missing)} other folds: this command with {others}"

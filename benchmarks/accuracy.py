@@ -133,10 +133,16 @@ def measure(experiment: Experiment, name: str, commands: Sequence[Sequence[str]]
         "against": experiment.against,
         "commands": [shlex.join(command) for command in commands],
         "seed": recipes[0]["flags"]["seed"],
-        "minutes": round(sum(recipe["train_seconds"] for recipe in recipes) / 60, 1),
+        "minutes": minutes([recipe["train_seconds"] for recipe in recipes], experiment.flags.get("jobs", 1)),
         **{key: found[key] for key in ("tiles", "score", "score_per_fold", "score_cross_fitted")},
         **facts,
     }
+
+
+def minutes(seconds: Sequence[float], jobs: int) -> float:
+    """How long folds train that take so many seconds each, `jobs` of them at a time: the longest of each round."""
+    rounds = [seconds[first : first + jobs] for first in range(0, len(seconds), jobs)]
+    return round(sum(map(max, rounds)) / 60, 1)
 
 
 def changed(experiment: Experiment) -> str:

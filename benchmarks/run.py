@@ -19,7 +19,7 @@ from common.command import run
 from common.errors import InputError
 from common.flags import Parser, number
 
-OTHERS = ("host", "floor", "ring", "surveys")  # modules beside this one with rows(rounds, tiny) -> list[Row]
+OTHERS = ("host", "floor", "ring", "folds", "surveys")  # modules beside this one with rows(rounds, tiny) -> list[Row]
 
 
 def parser() -> Parser:

@@ -92,7 +92,7 @@ def run(main: Callable[[], object]) -> None:
             print("interrupted; nothing is half-written, the same command goes on", file=sys.stderr)
         sys.exit(128 + getattr(error, "signal", signal.SIGINT))
     except Exception as error:
-        if said := _explain(error):
+        if said := explain(error):
             fail(said, shared=isinstance(error, SharedError))
         if rank() is not None:
             print(f"rank {rank()} on {socket.gethostname()} failed:", file=sys.stderr)
@@ -101,7 +101,7 @@ def run(main: Callable[[], object]) -> None:
         fail(f"cannot write to standard output: {reason}")
 
 
-def _explain(error: Exception) -> str | None:
+def explain(error: Exception) -> str | None:
     """Say what is wrong and what to do, for an error that is not a defect of ours; None for one that is."""
     if isinstance(error, InputError):
         return str(error)

@@ -26,5 +26,6 @@ def device_name() -> str:
     """Name the device in words, such as "CPU, 2 cores"."""
     gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
-        return f"CPU, {len(os.sched_getaffinity(0))} cores"
+        cores = len(os.sched_getaffinity(0))
+        return f"CPU, {cores} core{'s' * (cores > 1)}"
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))

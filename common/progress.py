@@ -1,18 +1,23 @@
 """Progress on a terminal: one bar at a time, gone when it is done; silent elsewhere, and on all ranks but the first."""
 
+import multiprocessing
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from common.command import rank
 
 T = TypeVar("T")
+LOCK = threading.RLock()
 
 
 def bar(title: str, total: int, unit: str = "tile"):
     """Show a tqdm bar on stderr, to be updated by counts of `unit`."""
     from tqdm import tqdm  # only here: --help need not wait for it
 
-    hidden = True if rank() else None  # None: unless stderr is a terminal
+    tqdm.set_lock(LOCK)  # its own is a semaphore between processes, which a killed one leaves behind
+    several = rank() or multiprocessing.parent_process()  # processes, which share a terminal
+    hidden = True if several else None  # None: unless stderr is a terminal
     return tqdm(desc=title, total=total, unit=f" {unit}s", leave=False, dynamic_ncols=True, delay=0.3, disable=hidden)
 
 

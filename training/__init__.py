@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = public_names(
     "training",
     {
         "training.settings": "Settings",
+        "training.flags": "training_parser",
         "training.inputs": "read_settings read_tiles",
         "training.batches": "TrainingBatches",
         "training.cleaning": "RULES list_rules",

@@ -46,13 +46,19 @@ def forecast_training(
     learner = learners(len(batches))
     at = {settings.size(epoch): epoch for epoch in range(settings.epochs)}
     timed = {size: _time_epoch(learner, at[size], batches, fold, ring) for size in left}
-    return tell(left, timed) + _tell_prediction(learner, fold)
+    unfinished = sum(end < settings.epochs for end in ends)
+    part = math.ceil(unfinished / args.jobs) / unfinished
+    at_once = f", {args.jobs} folds at once" if args.jobs > 1 else ""
+    return tell(left, timed, part) + at_once + _tell_prediction(learner, fold, args.jobs)
 
 
-def tell(left: Mapping[int, int], timed: Mapping[int, tuple[float, float]]) -> str:
-    """Say how long `left` epochs take, by their input's side, where one takes so many seconds and the first more."""
+def tell(left: Mapping[int, int], timed: Mapping[int, tuple[float, float]], part: float = 1.0) -> str:
+    """Say how long `left` epochs take, by their input's side, where one takes so many seconds and the first more.
+
+    `part`: of the sum of all, which passes where several are trained at once.
+    """
     told = ", ".join(f"{left[size]} epochs of {seconds:.1f} s at {size} px" for size, (seconds, _) in timed.items())
-    whole = sum(left[size] * seconds + start for size, (seconds, start) in timed.items())
+    whole = part * sum(left[size] * seconds + start for size, (seconds, start) in timed.items())
     return f"about {duration(whole)} of training left on this machine: {told}"
 
 
@@ -67,15 +73,18 @@ def _time_epoch(learner: Learner, epoch: int, batches: TrainingBatches, fold: Fo
     return seconds, first + compiled
 
 
-def _tell_prediction(learner: Learner, fold: Fold) -> str:
-    """Say how long the test tiles take, by the networks of all folds and with mirror images; nothing without tiles."""
+def _tell_prediction(learner: Learner, fold: Fold, shares: int) -> str:
+    """Say how long the test tiles take, by the networks of all folds and with mirror images; nothing without tiles.
+
+    It is timed on one of so many `shares` of the cores, and has all of them.
+    """
     folder = find_test_tiles(UNPACKED) or UNPACKED
     count = sum(1 for _ in (folder / "test/images").glob("*.png"))
     tiles = fold.val.images[: learner.predictor.batch_size]
     if not count:
         return ""
     _, seconds = _seconds(lambda: learner.predictor(tiles))
-    whole = count * 2 * fold.count * seconds / learner.predictor.batch_size
+    whole = count * 2 * fold.count * seconds / learner.predictor.batch_size / shares
     return f"; then about {duration(whole)} to predict the {count:,} test tiles by {fold.count} networks"
 
 

@@ -31,6 +31,12 @@ def test_an_experiment_takes_over_what_it_does_not_change():
     assert changed(TAUGHT) == "`--group=mosaic`, `--teacher=long`"
 
 
+def test_minutes_of_folds_side_by_side_by_hand():
+    """Of two at a time the longer of each round counts: 120, 60 and, alone, 90 s."""
+    assert accuracy.minutes([60, 120, 60, 60, 90], 2) == 4.5
+    assert accuracy.minutes([60, 120, 60, 60, 90], 1) == 6.5
+
+
 def test_the_commands_of_an_experiment(tmp_path):
     assert commands_of(BASE, "gpu/base", args()) == [
         ["tgs_preprocess.py", "--data_path=tiles", "--folds_path=w/folds_none", "--group=none", "--fold=5"],

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmarks import ring
+from benchmarks import folds, ring
 from benchmarks.ring import Party, one_rows, two_rows
 from tests.helpers.rings import horovod
 
@@ -88,3 +88,17 @@ def test_a_process_without_a_ring_exchanges_nothing():
         answer = party.train(2)
     assert answer["exchange"] < 0.001
     assert answer["waiting"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a single core has no shares")
+def test_folds_side_by_side_are_measured():
+    one, two, ratio = folds.rows(1, tiny=True)
+    assert min(one.values + two.values) > 0
+    assert ratio.values == [two.values[0] / one.values[0]]
+
+
+def test_a_single_core_has_no_folds_side_by_side(monkeypatch, capsys):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3})
+    assert folds.rows(1, tiny=True) == []
+    assert capsys.readouterr().out == "folds: left out, a single core has no shares\n"

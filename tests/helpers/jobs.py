@@ -49,9 +49,13 @@ class Job:
 
     def epochs(self) -> Iterator[int]:
         """The number of each epoch, as it ends."""
-        for line in self._main.stdout:
+        for line in self.lines():
             if found := EPOCH.search(line):
                 yield int(found[1])
+
+    def lines(self) -> Iterator[str]:
+        """What is said on stdout, line by line."""
+        yield from self._main.stdout
 
     def processes(self) -> list[int]:
         """All of this job that runs."""

@@ -32,6 +32,11 @@ def test_what_is_left_by_hand():
     )
 
 
+def test_folds_side_by_side_take_a_part_of_it():
+    """Five folds, two at once: three rounds of five, of 5 x 20 s."""
+    assert tell({64: 10}, {64: (10.0, 0.0)}, 3 / 5).startswith("about 60 s of training left")
+
+
 def forecast(cwd: Path, *flags: str) -> str:
     done = run_here(tgs_train.main, *TINY, "--data_path=folds", "--forecast", *flags, cwd=cwd)
     assert done.returncode == 0, done.stderr
