@@ -2,6 +2,7 @@
 
 python -m benchmarks.race --only=64      # the peer's 6 epochs at 64 px, and ours to that score
 python -m benchmarks.race                # all of RACES; what has its file in --results_path is not run again
+python -m benchmarks.race --figure=docs/coverage.png    # and the last one's scores by coverage class, drawn
 
 Counted are seconds of training; after each epoch the fold's validation tiles are scored by the competition's metric on
 both sides, mirror image averaged, threshold 0.5. Ours is the first epoch whose score is the peer's last, or above.
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks.accuracy import ROOT
 from common.backend import load_tensorflow
 from common.command import run
 from common.errors import InputError
+from common.figures import ACCENT, FAINT, default_style, save_figure
 from common.files import make_folder, read_json, write_json
 from common.flags import Parser
 
@@ -50,6 +53,7 @@ def parser() -> Parser:
     p.option("data_path", "folds/fold_0", "the fold", metavar="PATH")
     p.option("peer", str(PEER), "the peer's interpreter, as make bench installs it", metavar="FILE")
     p.option("work_path", "accuracy/race", "where what passes between the two goes", metavar="PATH")
+    p.option("figure", None, "draw the last race's scores by coverage class here", metavar="FILE")
     p.option("results_path", str(ROOT / "benchmarks/results"), "where race_NAME.json goes", metavar="PATH")
     return p
 
@@ -70,6 +74,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
             write_json(path, measure(name, race, read_fold(args.data_path), args))
         found.append(read_json(path))
     print(table(found))
+    if args.figure:
+        draw_coverage(args.figure, found[-1])
     return found
 
 
@@ -78,15 +84,28 @@ def measure(name: str, race: Race, fold, args) -> dict:
     from benchmarks import machine
 
     facts, work = machine.facts(), make_folder(Path(args.work_path))
-    fast = any(name.endswith(("bf16", "bfloat16")) for name in facts["isa"])  # ours is faster in float32 in any case
-    peer = train_peer(race, fold, args.peer, work / f"{name}_material.npz", work / f"{name}_peer.json", bfloat16=fast)
-    ours = train_ours(race, fold)
-    return {"name": name, "model": race.model, "size": race.size, "flags": race.ours, "peer": peer, "ours": ours,
-            **summary(peer, ours), **facts}  # fmt: skip
+    bfloat16 = any(name.endswith("bf16") for name in facts["isa"])  # ours is faster in float32 in any case
+    passed = work / f"{name}_material.npz", work / f"{name}_peer.json"
+    epochs = {
+        "peer": train_peer(race, fold, args.peer, *passed, bfloat16=bfloat16),
+        "ours": train_ours(race, fold),
+    }
+    curves = {
+        side: [{"seconds": round(seconds, 1), "score": scored(fold, masks)} for seconds, masks in each]
+        for side, each in epochs.items()
+    }
+    coverage = {side: covered(fold, each[-1][1]) for side, each in epochs.items()}
+    network = {"name": name, "model": race.model, "size": race.size, "flags": race.ours}
+    return network | curves | {"coverage": coverage} | summary(curves["peer"], curves["ours"]) | facts
 
 
-def train_peer(race: Race, fold, interpreter: str, material: Path, curve: Path, *, bfloat16: bool) -> list[dict]:
-    """Train the peer in its own environment, in its faster precision; a curve that is whole is not trained again."""
+def train_peer(
+    race: Race, fold, interpreter: str, material: Path, curve: Path, *, bfloat16: bool
+) -> list[tuple[float, np.ndarray]]:
+    """Train the peer in its own environment, in its faster precision; a curve that is whole is not trained again.
+
+    Returns seconds of training so far and the validation tiles' masks after each epoch.
+    """
     if not curve.is_file() or len(json.loads(curve.read_text())) < race.epochs:
         np.savez(material, images=fold.train.images, masks=fold.train.masks, val=fold.val.images,
                  **encoder_weights(race.model))  # fmt: skip
@@ -96,10 +115,7 @@ def train_peer(race: Race, fold, interpreter: str, material: Path, curve: Path, 
         if subprocess.run(line, cwd=ROOT, check=False).returncode:
             raise InputError(f"the peer's training failed, above is why; {interpreter} is its interpreter (make bench)")
     shape = fold.val.masks.shape
-    return [
-        {"seconds": round(epoch["seconds"], 1), "score": scored(fold, unpacked(epoch["masks"], shape))}
-        for epoch in json.loads(curve.read_text())
-    ]
+    return [(epoch["seconds"], unpacked(epoch["masks"], shape)) for epoch in json.loads(curve.read_text())]
 
 
 def encoder_weights(model: str) -> dict[str, np.ndarray]:
@@ -123,8 +139,8 @@ def encoder_weights(model: str) -> dict[str, np.ndarray]:
     return found
 
 
-def train_ours(race: Race, fold) -> list[dict]:
-    """Train as tgs_train.py does with the race's flags, in this process."""
+def train_ours(race: Race, fold) -> list[tuple[float, np.ndarray]]:
+    """Train as tgs_train.py does with the race's flags, in this process; returns what train_peer does."""
     import tgs_train
     from common.ring import SingleProcess
     from models.predictor import Predictor
@@ -133,15 +149,15 @@ def train_ours(race: Race, fold) -> list[dict]:
     settings = Settings.from_flags(tgs_train.parser(False).parse_args(race.ours))
     batches = TrainingBatches(fold.train, batch_size=BATCH, seed=settings.seed)
     learner = Learner(settings, len(batches), SingleProcess(), batch_size=BATCH)
-    curve, seconds = [], 0.0
+    found, seconds = [], 0.0
     for epoch in range(settings.epochs):
         started = time.perf_counter()
         learner.train_epoch(batches.epoch(epoch), epoch, settings.lovasz_share(epoch))
         seconds += time.perf_counter() - started
         mirrored = Predictor(learner.at(epoch).predictor.models, batch_size=BATCH, tta=True)
-        curve.append({"seconds": round(seconds, 1), "score": scored(fold, mirrored(fold.val.images) > 0.5)})
-        print(f"ours, epoch {epoch + 1}/{settings.epochs}: {curve[-1]}", flush=True)
-    return curve
+        found.append((seconds, mirrored(fold.val.images) > 0.5))
+        print(f"ours, epoch {epoch + 1}/{settings.epochs}: {scored(fold, found[-1][1])}, {seconds:.0f} s", flush=True)
+    return found
 
 
 def unpacked(text: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -155,6 +171,32 @@ def scored(fold, masks: np.ndarray) -> float:
     from models.metrics import score
 
     return round(float(score(fold.val.masks, masks)), 4)
+
+
+def covered(fold, masks: np.ndarray) -> dict[str, dict]:
+    """Tiles and mean score of each class of coverage."""
+    from models.evaluation import by_coverage
+    from models.metrics import points
+
+    found = by_coverage(fold.val.masks, points(fold.val.masks, masks) / 10)
+    return {str(name): {"tiles": int(row["tiles"]), "score": round(row["score"], 4)} for name, row in found.iterrows()}
+
+
+@default_style()
+def draw_coverage(path: str | Path, race: dict) -> None:
+    """Draw a race's last scores by coverage class, ours beside the peer's."""
+    figure = Figure(figsize=(7, 3.6), dpi=90, layout="constrained")
+    axes, height = figure.add_subplot(), 0.4
+    classes = list(race["coverage"]["ours"])
+    for k, (side, colour) in enumerate((("ours", ACCENT), ("peer", FAINT))):
+        scores = [race["coverage"][side][name]["score"] for name in classes]
+        places = np.arange(len(classes)) + (0.5 - k) * height
+        told = f"{side}, {race[side][-1]['score']:.4f} after {race[side][-1]['seconds']:.0f} s of training"
+        axes.barh(places, scores, height, color=colour, edgecolor="black", linewidth=0.8, label=told)
+    axes.set_yticks(range(len(classes)), [f"{name} ({race['coverage']['ours'][name]['tiles']})" for name in classes])
+    axes.set(xlim=(0, 1), xlabel="mean score (0 to 1)", ylabel="salt coverage (tiles)")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    save_figure(figure, path)
 
 
 def summary(peer: list[dict], ours: list[dict]) -> dict:

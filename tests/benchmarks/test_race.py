@@ -101,6 +101,12 @@ def test_both_sides_train_on_a_few_tiles(workspace, monkeypatch):
     assert done.returncode == 0, done.stderr
     (found,) = [race.read_json(workspace / "results/race_tiny.json")]
     assert [len(found[side]) for side in ("peer", "ours")] == [2, 2]
-    assert all(0 < found[side][0]["seconds"] < found[side][1]["seconds"] for side in ("peer", "ours"))
-    again = run_here(race.main, *flags, cwd=workspace)  # nothing is trained again
+    for side in ("peer", "ours"):
+        assert 0 < found[side][0]["seconds"] < found[side][1]["seconds"]
+        classes = found["coverage"][side].values()
+        assert sum(each["tiles"] for each in classes) == 20
+        whole = sum(each["tiles"] * each["score"] for each in classes) / 20
+        assert whole == pytest.approx(found[side][-1]["score"], abs=2e-4)
+    again = run_here(race.main, *flags, "--figure=coverage.png", cwd=workspace)  # nothing is trained again
     assert again.stdout.splitlines() == done.stdout.splitlines()[-3:]
+    assert (workspace / "coverage.png").read_bytes().startswith(b"\x89PNG")
