@@ -37,7 +37,7 @@ SLOW = {f"docs/{name}.md" for name in ("extending", "networks", "prediction", "p
 TRAINED = {"docs/prediction.md", "docs/volumes.md"}  # begins where another page ends: with weights of every fold
 RING = r"\./(train|predict)_multi_gpu_ring\.sh|mpirun|horovodrun"
 
-TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1", "--cycles=1", "--small_epochs=0"]
+TRAIN_TINY = ["--target_size=32", "--batch_size=32", "--epochs=1", "--cycles=1", "--small_epochs=0", "--jobs=1"]
 SELF_TRAINING = ["--epochs=2", "--confidence=0"]  # one to pretrain; a teacher of one epoch is sure of nothing
 TINY = {
     "tgs_preprocess.py": ["--fold=3"],
