@@ -2,7 +2,7 @@
 
 python -m benchmarks.accuracy --only=gpu        # the set for a GPU; --only=list shows all experiments
 python -m benchmarks.accuracy --only=laptop     # the set for two cores and an evening
-python -m benchmarks.accuracy --only=gpu/base   # those whose names begin so
+python -m benchmarks.accuracy --only=gpu/base   # this one; where there is none of the name, those that begin so
 python -m benchmarks.accuracy --tiny=True --results_path=/tmp/results   # to try it
 
 Every row is a run of tgs_train.py and of tgs_predict.py --oof, whose lines are shown. The same command goes on where it
@@ -34,7 +34,7 @@ TINY = {"model": "tiny", "target_size": 32, "epochs": 4, "batch_size": 16, "mixe
 def parser() -> Parser:
     p = Parser(__doc__)
     p.group("what is measured")
-    p.option("only", "", "the experiments whose set/name begins so; list: shows them", metavar="NAME")
+    p.option("only", "", "the experiment of this set/name, or those that begin so; list: shows them", metavar="NAME")
     p.option("data_path", "data/tgs", "the competition's tiles", metavar="PATH")
     p.option("work_path", "accuracy", "where folds, weights and logs go", metavar="PATH")
     p.option("results_path", str(PAGE.parent / "results/accuracy"), "where the rows go", metavar="PATH")
@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
         for e in experiments
         if args.only == "list" or f"{group}/{e.name}".startswith(args.only)
     }
+    chosen = {args.only: chosen[args.only]} if args.only in chosen else chosen
     if args.only == "list":
         print("\n".join(chosen))
         return []

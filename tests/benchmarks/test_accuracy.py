@@ -99,6 +99,16 @@ def test_refuses_in_one_line(tmp_path):
     assert said == "no experiment's name begins with 'gpu/nothing'; --only=list shows them"
 
 
+def test_a_whole_name_is_of_one_experiment(monkeypatch, tmp_path):
+    """`scratch` begins `scratch-mosaic` too."""
+    asked = []
+    monkeypatch.setattr(accuracy, "measure", lambda whole, name, *_: asked.append(name) or {"score": 0, "minutes": 0})
+    monkeypatch.setattr(accuracy, "table", lambda rows: "")
+    for only in ("gpu/scratch", "gpu/scratch-"):
+        accuracy.main([f"--only={only}", f"--results_path={tmp_path}/{only}"])
+    assert asked == ["gpu/scratch", "gpu/scratch-mosaic", "gpu/scratch-imagenet"]
+
+
 @pytest.mark.slow
 def test_rows_are_measured_once_and_go_on_where_they_stopped(tmp_path, sample, monkeypatch):
     """Two experiments whole: real trainings of two folds, judged; the second call does nothing again."""
