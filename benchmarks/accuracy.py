@@ -166,7 +166,8 @@ def table(rows: Sequence[dict]) -> str:
         gain = f"{gained(row, known[before]):+.4f} to {row['against']}" if before in known else ""
         each = row["score_per_fold"].values()
         spread = f"{len(each)}: {min(each):.4f} to {max(each):.4f}" if len(each) > 1 else "1"
-        on = row["device"] if not row["device"].startswith("CPU") else f"{row['cores']} cores, {row['cpu']}"
+        cores = f"{row['cores']} core{'s' * (row['cores'] > 1)}"
+        on = row["device"] if not row["device"].startswith("CPU") else f"{cores}, {row['cpu']}"
         cells = [row["name"], row["changed"], f"{row['score']:.4f}", spread, gain, row["seed"], row["minutes"], on]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
