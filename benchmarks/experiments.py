@@ -121,7 +121,7 @@ LAPTOP = (
     Experiment("large-192", "large", {"target_size": 192, "tile_size": 192, "epochs": 16}),
     Experiment("large-only", "large", {"epochs": 12, "small_epochs": 0}),
     # longer: what keeps from learning by heart, and what is averaged
-    Experiment("long", "large-96", {"epochs": 60, "learning_rate": 2e-3}),
+    Experiment("long", "large-96", {"epochs": 60}),
     Experiment("long-warp2", "long", {"augment": "warp2+light"}),
     Experiment("long-elastic", "long", {"augment": "warp+elastic+light"}),
     Experiment("long-cutout", "long", {"augment": "warp+light+cutout"}),
@@ -129,7 +129,8 @@ LAPTOP = (
     Experiment("long-swa", "long", {"swa": 0.25}),
     Experiment("long-cycles", "long", {"cycles": 2}, pick="cycles"),
     # five folds: an hour in all, three, eight, and as long as it takes
-    Experiment("hour", "large-96", {"epochs": 22, "small_epochs": 10, "learning_rate": 2e-3, "jobs": 2}, folds=5),
+    Experiment("hour-2e-3", "large-96", {"epochs": 22, "small_epochs": 10, "learning_rate": 2e-3, "jobs": 2}, folds=5),
+    Experiment("hour", "large-96", {"epochs": 24, "small_epochs": 10, "jobs": 2}, folds=5),
     Experiment("evening", "long", {"jobs": 2}, folds=5),
     Experiment("evening-mosaic", "evening", group="mosaic"),  # what of it is a leak
     Experiment("night", "evening", {"epochs": 132, "cycles": 2}, pick="cycles"),
