@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None, *, hvd: bool = False) -> None:
     args.jobs = min(args.jobs, len(os.sched_getaffinity(0)))
     if args.jobs == 1 or asked_lists(args):
         train_here(args)
-    elif args.forecast:
+    elif args.forecast:  # of one share of the cores
         with on_cores(share_of_cores(0, args.jobs, args.jobs)):
             train_here(args)
     else:
@@ -110,7 +110,6 @@ def train(args: Namespace, ring: Ring, *, last: bool) -> None:
     recipes = [train_fold(args, settings, path, ring, learners=learners, teachers=teachers) for path in folds]
     if last:
         ring.print(next_command(args, folds[-1], recipes[-1].folds))
-    return recipes
 
 
 @dataclass

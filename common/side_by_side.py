@@ -1,7 +1,7 @@
 """Parts of a command side by side: each in a process of its own on its share of the cores.
 
 A network whose operations are small leaves cores idle that wait for each other; of two such networks on a core each,
-none waits.
+neither waits.
 """
 
 import multiprocessing
@@ -54,13 +54,14 @@ def run_side_by_side(parts: Mapping[str, Callable[[], object]], jobs: int) -> No
         SystemExit: the part failed in another way, and has said how.
     """
     shares = [share_of_cores(part, len(parts), jobs) for part in range(len(parts))]
+    context = multiprocessing.get_context("spawn")
     running: dict[int, tuple[str, BaseProcess, Connection]] = {}  # by sentinel
     try:
         for (name, part), cores in zip(parts.items(), shares, strict=True):
             if len(running) == jobs:
                 _wait_for_one(running)
-            here, there = multiprocessing.get_context("spawn").Pipe(duplex=False)
-            process = multiprocessing.get_context("spawn").Process(target=_work, args=(part, cores, there), name=name)
+            here, there = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(part, cores, there), name=name)
             process.start()
             there.close()
             running[process.sentinel] = name, process, here

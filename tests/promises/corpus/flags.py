@@ -33,7 +33,7 @@ FLAGS: dict[str, Case] = {
         (*PREDICT, "--submission_path=submission.csv"),
         "cannot create the folder submissio",
     ),
-    "a name too long": (nothing, (tgs_preprocess.main, f"--data_path={'x' * 300}"), "cannot read xxx"),
+    "a name too long": (nothing, (tgs_preprocess.main, f"--data_path={'long' * 75}"), "cannot read longlong"),
     "data not to be entered": (forbid("tgs"), PREPROCESS, "cannot read tgs"),
     "folds not to be entered": (forbid("folds"), TRAIN, "cannot read folds"),
     "weights not to be entered": (forbid("weights"), PREDICT, f"cannot read {H5}: Permission denied"),

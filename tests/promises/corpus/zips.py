@@ -41,7 +41,7 @@ ZIPS: dict[str, Case] = {
             "../pwned",
             "../../images/x.png",
             "images/../../x.png",
-            "/tmp/images/x.png",
+            "/images/x.png",
             "/etc/train.csv",
             "..\\images\\x.png",
             "\\images\\x.png",
