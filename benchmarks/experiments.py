@@ -116,12 +116,18 @@ LAPTOP = (
     Experiment("large", "small", {"target_size": 128, "epochs": 20, "small_epochs": 12}),
     Experiment("large-seed2", "large", {"seed": 2}),
     Experiment("large-96", "large", {"target_size": 96, "epochs": 26}),
+    Experiment("large-96-seed2", "large-96", {"seed": 2}),
+    Experiment("large-96-deep", "large-96", {"model": f"{LITE}+deep"}),
+    Experiment("large-96-warp2", "large-96", {"augment": "warp2+light"}),
+    Experiment("large-96-dropout", "large-96", {"model": f"{LITE}+dropout"}),
     Experiment("large-filled", "large", {"tile_size": 128}),
     Experiment("large-160", "large", {"target_size": 160, "tile_size": 160, "epochs": 17}),
     Experiment("large-192", "large", {"target_size": 192, "tile_size": 192, "epochs": 16}),
     Experiment("large-only", "large", {"epochs": 12, "small_epochs": 0}),
     # longer: what keeps from learning by heart, and what is averaged
-    Experiment("long", "large-96", {"epochs": 60}),
+    Experiment("long", "large-96", {"epochs": 60, "learning_rate": 2e-3}),
+    Experiment("long-128", "long", {"target_size": 128, "epochs": 48, "small_epochs": 30, "small_size": 96}),
+    Experiment("long-taught", "long", teacher="hour-2e-3"),
     Experiment("long-warp2", "long", {"augment": "warp2+light"}),
     Experiment("long-elastic", "long", {"augment": "warp+elastic+light"}),
     Experiment("long-cutout", "long", {"augment": "warp+light+cutout"}),
@@ -130,7 +136,7 @@ LAPTOP = (
     Experiment("long-cycles", "long", {"cycles": 2}, pick="cycles"),
     # five folds: an hour in all, three, eight, and as long as it takes
     Experiment("hour-2e-3", "large-96", {"epochs": 22, "small_epochs": 10, "learning_rate": 2e-3, "jobs": 2}, folds=5),
-    Experiment("hour", "large-96", {"epochs": 24, "small_epochs": 10, "jobs": 2}, folds=5),
+    Experiment("hour", "large-96", {"epochs": 23, "small_epochs": 9, "jobs": 2}, folds=5),
     Experiment("evening", "long", {"jobs": 2}, folds=5),
     Experiment("evening-mosaic", "evening", group="mosaic"),  # what of it is a leak
     Experiment("night", "evening", {"epochs": 132, "cycles": 2}, pick="cycles"),

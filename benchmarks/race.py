@@ -42,7 +42,12 @@ class Race:
 LITE = ("--model=efficientnet_lite0+scse+hypercolumn", "--encoder_weights=imagenet")
 RACES = {
     "64": Race("efficientnet_lite0", 64, 6, (*LITE, "--target_size=64", "--epochs=5", "--warmup_epochs=1")),
-    "128": Race("efficientnet_lite0", 128, 20, (*LITE, "--epochs=14", "--small_epochs=8", "--warmup_epochs=1")),
+    "128": Race(
+        "efficientnet_lite0",
+        128,
+        20,
+        (*LITE, "--target_size=96", "--epochs=26", "--small_epochs=12", "--warmup_epochs=1"),
+    ),
 }
 
 
