@@ -106,6 +106,21 @@ def test_lovasz_comes_in_after_a_part_of_the_epochs():
     assert shares(use_lovasz=False) == [None] * 10
 
 
+def test_lovasz_has_its_share_of_the_loss_and_without_one_is_as_if_it_were_not(tiles):
+    (batch,) = TrainingBatches(tiles, batch_size=BATCH, seed=1).epoch(0)
+
+    def first_step(share: float | None) -> tuple[float, list[np.ndarray]]:
+        learner = make_learner(1, target_size=32)
+        loss = learner.train_epoch([batch], 0, share).loss
+        return loss, [v.numpy() for v in learner.net.trainable_variables]
+
+    (none, left_out), (zero, at_zero), (mixed, _), (one, _) = map(first_step, (None, 0.0, 0.9, 1.0))
+    assert zero == none
+    assert all(map(np.array_equal, at_zero, left_out))
+    assert abs(one - none) > 0.01
+    assert mixed == pytest.approx(0.1 * none + 0.9 * one, rel=1e-5)
+
+
 @pytest.mark.slow
 def test_xla_computes_the_same(tiles):
     """Forward, Lovász, backward, update, moving average and prediction, compiled by XLA and not."""
