@@ -127,7 +127,6 @@ LAPTOP = (
     # longer: what keeps from learning by heart, and what is averaged
     Experiment("long", "large-96", {"epochs": 60, "learning_rate": 2e-3}),
     Experiment("long-128", "long", {"target_size": 128, "epochs": 48, "small_epochs": 30, "small_size": 96}),
-    Experiment("long-taught", "long", teacher="hour-2e-3"),
     Experiment("long-warp2", "long", {"augment": "warp2+light"}),
     Experiment("long-elastic", "long", {"augment": "warp+elastic+light"}),
     Experiment("long-cutout", "long", {"augment": "warp+light+cutout"}),
@@ -137,6 +136,7 @@ LAPTOP = (
     # five folds: an hour in all, three, eight, and as long as it takes
     Experiment("hour-2e-3", "large-96", {"epochs": 22, "small_epochs": 10, "learning_rate": 2e-3, "jobs": 2}, folds=5),
     Experiment("hour", "large-96", {"epochs": 23, "small_epochs": 9, "jobs": 2}, folds=5),
+    Experiment("long-taught", "long", teacher="hour-2e-3"),
     Experiment("evening", "long", {"jobs": 2}, folds=5),
     Experiment("evening-mosaic", "evening", group="mosaic"),  # what of it is a leak
     Experiment("night", "evening", {"epochs": 132, "cycles": 2}, pick="cycles"),

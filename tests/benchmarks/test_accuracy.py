@@ -31,6 +31,13 @@ def test_an_experiment_takes_over_what_it_does_not_change():
     assert changed(TAUGHT) == "`--group=mosaic`, `--teacher=long`"
 
 
+@pytest.mark.parametrize("group", SETS)
+def test_a_teacher_is_trained_before_its_pupils(group):
+    names = [e.name for e in SETS[group]]
+    for e in SETS[group]:
+        assert e.teacher is None or e.teacher in names[: names.index(e.name)], e.name
+
+
 def test_minutes_of_folds_side_by_side_by_hand():
     """Of two at a time the longer of each round counts: 120, 60 and, alone, 90 s."""
     assert accuracy.minutes([60, 120, 60, 60, 90], 2) == 4.5

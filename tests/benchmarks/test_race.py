@@ -40,10 +40,10 @@ def test_masks_come_back_as_the_peer_packs_them():
     assert np.array_equal(unpacked(np.packbits(masks).tobytes().hex(), masks.shape), masks)
 
 
-@pytest.mark.parametrize("name", RACES)
-def test_our_flags_are_those_of_the_command(name):
+@pytest.mark.parametrize(("name", "size"), [("64", 64), ("128", 96)])  # ours may reach the score by fewer pixels
+def test_our_flags_are_those_of_the_command(name, size):
     settings = Settings.from_flags(tgs_train.parser(False).parse_args(RACES[name].ours))
-    assert settings.target_size <= RACES[name].size  # to the same score by fewer pixels is fair
+    assert settings.target_size == size
 
 
 def test_an_unknown_race_is_one_line(tmp_path):
