@@ -62,8 +62,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
     rows = []
     for name, (experiment, experiments) in chosen.items():
         path = results / f"{name.replace('/', '_')}.json"
-        whole = inherited(experiment, {e.name: e for e in experiments})
-        commands = commands_of(whole, name, args)
+        known = {e.name: e for e in experiments}
+        whole = inherited(experiment, known)
+        commands = commands_of(whole, name, args, known)
         row = read_json(path) if path.is_file() else {}
         if row.get("commands") != [shlex.join(command) for command in commands]:
             row = measure(whole, name, commands, args) | {"changed": changed(experiment)}
@@ -89,14 +90,16 @@ def inherited(experiment: Experiment, known: Mapping[str, Experiment]) -> Experi
     return Experiment(experiment.name, experiment.against, flags, teacher=experiment.teacher, **merged)
 
 
-def commands_of(experiment: Experiment, name: str, args) -> list[list[str]]:
+def commands_of(experiment: Experiment, name: str, args, known: Mapping[str, Experiment]) -> list[list[str]]:
     """The command lines of an experiment with all its values: folds, a training a fold, the evaluation."""
     work = Path(args.work_path)
-    flags = dict(experiment.flags) | (TINY if args.tiny else {})
+    tiny = TINY if args.tiny else {}
+    flags = dict(experiment.flags) | tiny
     folds, weights = work / f"folds_{experiment.group}", work / name
     model = flags["model"]
     if experiment.teacher:
-        flags["teacher"] = work / name.split("/", maxsplit=1)[0] / experiment.teacher / str(model)
+        teachers = inherited(known[experiment.teacher], known).flags | tiny
+        flags["teacher"] = work / name.split("/", maxsplit=1)[0] / experiment.teacher / str(teachers["model"])
         flags["unlabelled_path"] = args.data_path
     local = work / f"{Path(str(flags.get('encoder_weights'))).name}.safetensors"
     if local.is_file():  # in place of a download

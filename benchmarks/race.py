@@ -46,7 +46,7 @@ RACES = {
         "efficientnet_lite0",
         128,
         20,
-        (*LITE, "--target_size=96", "--epochs=26", "--small_epochs=12", "--warmup_epochs=1"),
+        (*LITE, "--target_size=96", "--epochs=27", "--small_epochs=18", "--warmup_epochs=1", "--learning_rate=0.002"),
     ),
 }
 

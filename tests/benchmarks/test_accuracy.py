@@ -45,22 +45,25 @@ def test_minutes_of_folds_side_by_side_by_hand():
 
 
 def test_the_commands_of_an_experiment(tmp_path):
-    assert commands_of(BASE, "gpu/base", args()) == [
+    assert commands_of(BASE, "gpu/base", args(), KNOWN) == [
         ["tgs_preprocess.py", "--data_path=tiles", "--folds_path=w/folds_none", "--group=none", "--fold=5"],
         ["tgs_train.py", "--data_path=w/folds_none/fold_0", "--model=resnet34", "--seed=1",
          "--weights_path=w/gpu/base", "--log_dir=w/gpu/base/logs"],
         ["tgs_predict.py", "--oof=True", "--allow_missing=True", "--model=resnet34", "--pick=last",
          "--weights_path=w/gpu/base", "--folds_path=w/folds_none"],
     ]  # fmt: skip
-    _, training, _ = commands_of(inherited(TAUGHT, KNOWN), "gpu/taught", args())
+    _, training, _ = commands_of(inherited(TAUGHT, KNOWN), "gpu/taught", args(), KNOWN)
     assert training[1] == "--data_path=w/folds_mosaic"
     assert {"--teacher=w/gpu/long/resnet34", "--unlabelled_path=tiles"} < set(training)
+    other = inherited(Experiment("other", "taught", {"model": "tiny"}, teacher="long"), KNOWN)
+    _, training, _ = commands_of(other, "gpu/other", args(), KNOWN)  # labelled by the teacher's network, not its own
+    assert {"--model=tiny", "--teacher=w/gpu/long/resnet34"} < set(training)
 
     weights = Experiment("x", flags={"model": "resnet34", "encoder_weights": "timm/a.b"}, folds=1, group="none")
-    assert "--encoder_weights=timm/a.b" in commands_of(weights, "gpu/x", args(work_path=tmp_path))[1]
+    assert "--encoder_weights=timm/a.b" in commands_of(weights, "gpu/x", args(work_path=tmp_path), KNOWN)[1]
     (tmp_path / "a.b.safetensors").touch()  # in place of a download
     local = f"--encoder_weights={tmp_path}/a.b.safetensors"
-    assert local in commands_of(weights, "gpu/x", args(work_path=tmp_path))[1]
+    assert local in commands_of(weights, "gpu/x", args(work_path=tmp_path), KNOWN)[1]
 
 
 @pytest.mark.parametrize("group", SETS)
@@ -77,7 +80,7 @@ def test_every_experiment_is_one_that_the_commands_take(group):
     known = {e.name: e for e in SETS[group]}
     assert len(known) == len(SETS[group])
     for e in SETS[group]:
-        for script, *flags in commands_of(inherited(e, known), f"{group}/{e.name}", args()):
+        for script, *flags in commands_of(inherited(e, known), f"{group}/{e.name}", args(), known):
             parsers[script].parse_args(flags)
 
 
