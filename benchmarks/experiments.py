@@ -127,6 +127,7 @@ LAPTOP = (
     Experiment("large-only", "large", {"epochs": 12, "small_epochs": 0}),
     # longer: what keeps from learning by heart, and what is averaged
     Experiment("long", "large-96", {"epochs": 60, "learning_rate": 2e-3}),
+    Experiment("long-late", "large-96-late", {"epochs": 82, "small_epochs": 48}),
     Experiment("long-128", "long", {"target_size": 128, "epochs": 48, "small_epochs": 30, "small_size": 96}),
     Experiment("long-warp2", "long", {"augment": "warp2+light"}),
     Experiment("long-elastic", "long", {"augment": "warp+elastic+light"}),

@@ -12,7 +12,7 @@ LIGHT = "efficientnet_lite0+scse+hypercolumn"
 
 
 def rows(rounds: int, tiny: bool) -> list[Row]:
-    """The rows of a light network at both sizes of configs/laptop.yaml; none on a single core."""
+    """The rows of a light network at 64 and 128 px; none on a single core."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         print("folds: left out, a single core has no shares", flush=True)
