@@ -98,8 +98,8 @@ def commands_of(experiment: Experiment, name: str, args, known: Mapping[str, Exp
     folds, weights = work / f"folds_{experiment.group}", work / name
     model = flags["model"]
     if experiment.teacher:
-        teachers = inherited(known[experiment.teacher], known).flags | tiny
-        flags["teacher"] = work / name.split("/", maxsplit=1)[0] / experiment.teacher / str(teachers["model"])
+        of_teacher = inherited(known[experiment.teacher], known).flags | tiny
+        flags["teacher"] = work / name.split("/", maxsplit=1)[0] / experiment.teacher / str(of_teacher["model"])
         flags["unlabelled_path"] = args.data_path
     local = work / f"{Path(str(flags.get('encoder_weights'))).name}.safetensors"
     if local.is_file():  # in place of a download

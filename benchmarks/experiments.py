@@ -137,13 +137,15 @@ LAPTOP = (
     Experiment("long-strong", "long-augmented", {"model": f"{LITE}+dropout+deep"}),
     Experiment("long-swa", "long", {"swa": 0.25}),
     Experiment("long-cycles", "long", {"cycles": 2}, pick="cycles"),
-    # five folds: an hour in all, three, eight, and as long as it takes
+    # five folds: an hour in all
     Experiment("hour-2e-3", "large-96", {"epochs": 22, "small_epochs": 10, "learning_rate": 2e-3, "jobs": 2}, folds=5),
     Experiment("hour", "large-96", {"epochs": 23, "small_epochs": 9, "jobs": 2}, folds=5),
     Experiment("hour-late", "large-96-late", {"epochs": 27, "small_epochs": 18, "jobs": 2}, folds=5),
+    # self-training, on fold_0
     Experiment("long-taught", "long", teacher="hour-2e-3"),
     Experiment("long-augmented-taught", "long-augmented", teacher="hour-2e-3"),
     Experiment("long-strong-taught", "long-strong", teacher="hour-2e-3"),
+    # five folds: three hours in all, eight, and as long as it takes
     Experiment("evening", "long", {"jobs": 2}, folds=5),
     Experiment("evening-mosaic", "evening", group="mosaic"),  # what of it is a leak
     Experiment("night", "evening", {"epochs": 132, "cycles": 2}, pick="cycles"),
