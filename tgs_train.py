@@ -140,10 +140,10 @@ def train_fold(
     shares = {"rank": ring.rank, "size": ring.size}
     batches = training.TrainingBatches(tiles, batch_size=args.batch_size, seed=settings.seed, **shares)
     learner = learners(len(batches))
-    learner.restart()
     folders = Path(args.weights_path) / settings.model, Path(args.log_dir) / settings.model / fold.name
     outputs = training.Outputs(*folders, fold.name, learner.variables, ring)
     teacher = teachers.of(fold, outputs.folder)
+    learner.restart(teachers.weights(fold, settings.model) if settings.warm_start else None)
     fresh = training.Progress(settings=settings, fingerprint=fold.fingerprint, teacher=teacher)
     with outputs.held():
         # Resume: with no state on disk, or none wanted, this is epoch 0. All ranks take the chief's values.

@@ -16,6 +16,8 @@ def training_parser(description: str | None, hvd: bool) -> Parser:
     p.option("confidence", d.confidence, sure, type=number(float, 0, 1), metavar="X")
     pretrain = "of the epochs, how many pretrain, in a cycle of their own (default: half of them)"
     p.option("pretrain_epochs", None, pretrain, type=number(int, 1, 100000), metavar="N")
+    warm = "begin with the teacher's weights, not with new ones or --encoder_weights (default: False)"
+    p.flag("warm_start", d.warm_start, warm)
     p.group("on which machine, and where to")
     p.flag("mixed_precision", d.mixed_precision, "compute in bfloat16 (default: False)")
     p.flag("xla", None, "compile with XLA (default: on a GPU)")

@@ -1,7 +1,7 @@
 """A network in training: the model, the moving average of its weights, the optimizer, and the step that joins them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,7 +62,8 @@ class Learner:
         keras.utils.set_random_seed(settings.seed)
         build = partial(make_model, settings.model, settings.target_size, mixed_precision=settings.mixed_precision)
         self.net, self.ema = build(), build()
-        self.pretrained = load_encoder(self.net, settings.encoder_weights) if settings.encoder_weights else None
+        source = None if settings.warm_start else settings.encoder_weights
+        self.pretrained = load_encoder(self.net, source) if source else None
         self._start = self.net.get_weights()
         self.schedule = make_schedule(settings, steps, self._ring.size)
         weights = [v.value for v in self.net.trainable_variables]
@@ -98,12 +99,16 @@ class Learner:
         """Give what trains and predicts in `epoch`, counted from 0."""
         return self._small if epoch < self._settings.small_epochs else self._full
 
-    def restart(self) -> None:
-        """Make everything as new, for another fold: what is traced and compiled stays."""
+    def restart(self, start: Sequence[np.ndarray] | None = None) -> None:
+        """Make everything as new, for another fold: what is traced and compiled stays.
+
+        `start`: the network's weights then, as Keras lists them; None: those that it was built with.
+        """
+        start = self._start if start is None else start
         for variable in self.variables:
             variable.assign(tf.zeros_like(variable))  # the optimizer's moments
-        self.net.set_weights(self._start)
-        self.ema.set_weights(self._start)
+        self.net.set_weights(start)
+        self.ema.set_weights(start)
 
     def learning_rate(self, epoch: int) -> float:
         """Tell AdamW's rate at the start of `epoch`, counted from 0."""

@@ -37,12 +37,15 @@ class Settings:
     seed: int = 1
     confidence: float = 0.9
     pretrain_epochs: int = 0
+    warm_start: bool = False
     mixed_precision: bool = False
 
     @classmethod
     def from_flags(cls, args: Namespace) -> "Settings":
         """Read them from tgs_train.py's flags; InputError where these contradict each other."""
         pretraining = count_pretrain_epochs(args.epochs, args.teacher, args.pretrain_epochs)
+        if args.warm_start and args.teacher is None:
+            raise InputError("--warm_start begins with a --teacher's weights; name one, or leave it out")
         if args.tile_size is not None and args.tile_size > args.target_size:
             raise InputError(f"--tile_size={args.tile_size} is above --target_size={args.target_size}; lower it")
         if args.small_epochs:

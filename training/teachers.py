@@ -16,7 +16,7 @@ from common.progress import bar
 from common.ring.base import Ring
 from data.folds.fold import Fold
 from data.tiles import TILE, TileSet
-from models.weights import ENDING, Recipe, peek_recipe
+from models.weights import ENDING, Recipe, load_model, peek_recipe
 from training.batches import Pretraining, TrainingBatches
 from training.pseudo_labels import load_predictor, predict_labels, read_unlabelled
 from training.state import Progress
@@ -66,6 +66,14 @@ def _check_teacher(file: Path, recipe: Recipe, fold: Fold, *, count: int) -> Non
         )
 
 
+def _read_last(file: Path, fold: Fold, model: str) -> list[np.ndarray]:
+    net, recipe = load_model(file)
+    _check_teacher(file, recipe, fold, count=recipe.cycles)
+    if recipe.model != model:
+        raise InputError(f"{file} is of {recipe.model}, not {model}, and cannot be its --warm_start; leave that out")
+    return net.get_weights()
+
+
 def make_teachers(
     folder: str | None, unlabelled_path: str, ring: Ring, *, epochs: int, confidence: float, xla: bool | None = None
 ) -> "Teachers | NoTeachers":
@@ -108,6 +116,10 @@ class Teachers:
         note = self._ring.on_all(find_teacher, self._folder, fold, output)
         self._ring.check_same({"teacher": note["files"]})
         return note
+
+    def weights(self, fold: Fold, model: str) -> list[np.ndarray]:
+        """Read what a fold's teacher ended with, as Keras lists weights; InputError unless it is a network `model`."""
+        return self._ring.on_all(_read_last, self._folder / f"{fold.name}_last{ENDING}", fold, model)
 
     def pretraining(
         self, fold: Fold, batches: TrainingBatches, progress: Progress

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tgs_predict
 import tgs_train
 from data.folds.fold import read_fold
 from data.tiles import list_pngs, read_images
-from models.weights import load_recipe
+from models.weights import load_model, load_recipe
 from tests.helpers.commands import error_line, run_here, run_script
 from tests.helpers.jobs import state
 from tests.helpers.rings import PROGRAM, horovod, ring
@@ -36,6 +37,7 @@ def train(cwd: Path, *flags: str) -> str:
             "--cycles=3 need an epoch each, --epochs=4 are too few after the first 2",
         ),
         (("--epochs=4", "--teacher=nowhere"), "no folder nowhere"),
+        (("--epochs=4", "--warm_start"), "--warm_start begins with a --teacher's weights; name one"),
     ],
 )
 def test_wrong_flags_are_one_line_and_nothing_is_written(workspace, flags, said):
@@ -90,6 +92,20 @@ def test_pretraining_then_fine_tuning_and_the_next_round(taught, monkeypatch):
     assert recipe.teacher["round"] == 2
     assert list(recipe.teacher["files"]) == ["fold_0_cycle1.weights.h5", "fold_0_cycle2.weights.h5"]
     assert "finished before" in train(taught, FOLD, *second)
+
+
+@pytest.mark.slow
+def test_a_warm_start_goes_on_from_the_teacher(taught):
+    """At next to no rate its weights stay the teacher's, fold by fold, though one learner trains them in turn."""
+    still = ("--epochs=2", "--learning_rate=1e-9", "--weight_decay=0", "--encoder_weights=imagenet")
+    said = train(taught, "--data_path=folds", *TEACHER, "--warm_start", *still)
+    assert said.count("12 of 12 unlabelled to pretrain") == 3
+    for fold in ("fold_0", "fold_1", "fold_2"):
+        file = f"tiny/{fold}_last.weights.h5"
+        (theirs, _), (ours, recipe) = load_model(taught / "round0" / file), load_model(taught / "weights" / file)
+        for a, b in zip(theirs.trainable_variables, ours.trainable_variables, strict=True):
+            assert np.allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-6), a.path
+        assert recipe.pretrained is None
 
 
 @pytest.mark.slow

@@ -139,6 +139,20 @@ def test_labels_are_the_mean_over_cycles_and_mirror_images(taught):
     )
 
 
+def test_a_warm_start_begins_with_the_last_weights_of_the_fold(taught):
+    fold, folder = read_fold(taught / "folds/fold_1"), taught / "round0/tiny"
+    found = teachers(taught).weights(fold, "tiny")
+    theirs = load_model(folder / "fold_1_last.weights.h5")[0].get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(found, theirs, strict=True))
+    said = refused(
+        lambda: teachers(taught).weights(fold, "tiny+scse"), "fold_1_last.weights.h5 is of tiny, not tiny+scse"
+    )
+    assert "--warm_start" in said
+    for ending in (".json", ".weights.h5"):  # another fold's, under this one's name
+        shutil.copy(folder / f"fold_0_last{ending}", folder / f"fold_1_last{ending}")
+    refused(lambda: teachers(taught).weights(fold, "tiny"), "fold_1_last.weights.h5 is of fold_0 of split ")
+
+
 # ---- fold by fold clean --------------------------------------------------------------------------------------
 
 
