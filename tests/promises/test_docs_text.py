@@ -14,7 +14,7 @@ from tests.helpers.pages import PAGES, read, steps
 OTHERS_FLAGS = {  # of Slurm, Docker, Horovod, TensorBoard, pip, the launcher and benchmarks; "flag" stands for any
     "flag",
     *("cpus-per-task", "gpus-per-node", "gpus-per-task", "nodes", "ntasks-per-node", "time"),
-    *("check-build", "elastic", "hostfile", "logdir", "only", "shm-size", "ulimit", "xla_gpu_cuda_data_dir"),
+    *("check-build", "elastic", "figure", "hostfile", "logdir", "only", "shm-size", "ulimit", "xla_gpu_cuda_data_dir"),
 }
 
 
