@@ -78,8 +78,14 @@ CPU = (
 
 LITE = "efficientnet_lite0+scse+hypercolumn"
 LIGHT = {"model": LITE, "encoder_weights": "imagenet", "target_size": 64, "epochs": 12, "warmup_epochs": 1, "seed": 1}
-ROUND = {"warm_start": True, "epochs": 28, "pretrain_epochs": 12, "small_epochs": 0}
-ROUND |= {"learning_rate": 1e-3, "lovasz_start": 0}  # of a network that has learnt before
+ROUND = {  # of self-training, for a network that has learnt before
+    "warm_start": True,
+    "epochs": 28,
+    "pretrain_epochs": 12,
+    "small_epochs": 0,
+    "learning_rate": 1e-3,
+    "lovasz_start": 0,
+}
 LAPTOP = (
     Experiment("small", flags=LIGHT, folds=1, group="none", pick="last"),
     Experiment("small-seed2", "small", {"seed": 2}),
