@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -42,12 +44,18 @@ def test_tensorboard_holds_scalars_and_example_predictions(trained):
     assert [event.step for event in events.Tensors("step/milliseconds")] == list(range(1, 11))  # 2 epochs of 5
 
 
-def test_a_finished_run_says_so_and_changes_nothing(trained):
-    files = {path: path.read_bytes() for path in (trained / "weights").rglob("*") if path.is_file()}
-    again = run_here(tgs_train.main, *TINY, "--data_path=folds", "--epochs=2", cwd=trained)
+@pytest.fixture
+def copy(trained, tmp_path) -> Path:
+    """A copy of the trained project: whoever trains holds a fold's lock, which tests beside it would meet."""
+    return Path(shutil.copytree(trained, tmp_path / "copy", symlinks=True))
+
+
+def test_a_finished_run_says_so_and_changes_nothing(copy):
+    files = {path: path.read_bytes() for path in (copy / "weights").rglob("*") if path.is_file()}
+    again = run_here(tgs_train.main, *TINY, "--data_path=folds", "--epochs=2", cwd=copy)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("finished before") == 3
-    assert files == {path: path.read_bytes() for path in (trained / "weights").rglob("*") if path.is_file()}
+    assert files == {path: path.read_bytes() for path in (copy / "weights").rglob("*") if path.is_file()}
 
 
 def test_a_fold_trained_after_another_has_the_bits_of_one_trained_alone(trained, workspace):
@@ -57,8 +65,8 @@ def test_a_fold_trained_after_another_has_the_bits_of_one_trained_alone(trained,
     assert same(*(path / "weights/tiny/fold_1_last.weights.h5" for path in (trained, workspace)))
 
 
-def test_other_flags_do_not_resume(trained):
-    refused = run_here(tgs_train.main, *TINY, "--data_path=folds/fold_0", "--epochs=2", "--seed=2", cwd=trained)
+def test_other_flags_do_not_resume(copy):
+    refused = run_here(tgs_train.main, *TINY, "--data_path=folds/fold_0", "--epochs=2", "--seed=2", cwd=copy)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: ")
     assert refused.stderr.count("\n") == 1
