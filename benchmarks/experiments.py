@@ -133,6 +133,8 @@ LAPTOP = (
     Experiment("large-160", "large", {"target_size": 160, "tile_size": 160, "epochs": 17}),
     Experiment("large-192", "large", {"target_size": 192, "tile_size": 192, "epochs": 16}),
     Experiment("large-only", "large", {"epochs": 12, "small_epochs": 0}),
+    Experiment("long-filled", "large-filled", {"epochs": 40, "small_epochs": 14, "learning_rate": 2e-3}),
+    Experiment("long-filled-cycles", "long-filled", {"epochs": 44, "cycles": 3}, pick="cycles"),
     # longer: what keeps from learning by heart, and what is averaged
     Experiment("long", "large-96", {"epochs": 60, "learning_rate": 2e-3}),
     Experiment("long-late", "large-96-late", {"epochs": 82, "small_epochs": 48}),
