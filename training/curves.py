@@ -18,18 +18,17 @@ def draw_history(path: str | Path, history: pd.DataFrame) -> None:
 
     Called after every epoch: the figure is made once a process and only its curves are exchanged.
     """
-    figure, lines, best = history_figure()
+    figure, lines, (mark, text) = history_figure()
     epochs = history["epoch"].to_numpy()
+    epoch, score = history.loc[history["val_score"].idxmax(), ["epoch", "val_score"]]
+    mark.set_data([epoch], [score])  # before its panel takes its limits from what it holds
+    text.set_text(f"best: {score:.4f} in epoch {epoch:.0f}")
     for column, line in lines.items():
         line.set_data(epochs, history[column])
         line.set_markevery(1 + len(epochs) // 25)  # a single epoch is no line
         line.axes.relim()
         line.axes.autoscale_view()
     line.axes.set(xlim=(0, max(2, 1.02 * epochs[-1])), ylim=(0, 1.1 * history["learning_rate"].max() or 1))
-    epoch, score = history.loc[history["val_score"].idxmax(), ["epoch", "val_score"]]
-    mark, text = best
-    mark.set_data([epoch], [score])
-    text.set_text(f"best: {score:.4f} in epoch {epoch:.0f}")
     save_figure(figure, path)
 
 

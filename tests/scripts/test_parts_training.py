@@ -104,29 +104,34 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
     """Forward with drops, every head's loss, backward and prediction: what rounding leaves of the gradients' direction.
 
     In bfloat16, and behind ReLUs and sorted errors, single values differ, and how much is the processor's affair:
-    XLA's prediction is as near to that in float32 as the prediction without XLA.
+    XLA's gradients and prediction are as near to those in float32 as the ones without XLA.
     """
+
+    def turned(a, b) -> float:  # 1 - cosine: 0 for one direction
+        return 1 - a @ b / np.sqrt((a @ a) * (b @ b))
+
     batch = tf.constant(tiles.images), tf.constant(tiles.masks)
     losses, gradients, probabilities = [], [], []
-    for xla in (False, True):
-        learner = make_learner(SMALL, 2, xla=xla, mixed_precision=mixed_precision)
+    for xla, mixed in ((False, False), (False, mixed_precision), (True, mixed_precision)):
+        learner = make_learner(SMALL, 2, xla=xla, mixed_precision=mixed)
         loss, found = learner.step.gradients(*batch, tf.constant(3), tf.constant(0.5))
         losses.append(float(loss))
         gradients.append(np.concatenate([g.numpy().ravel() for g in found]))
         probabilities.append(learner.predictor(tiles.images))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-2 if mixed_precision else 1e-4)
-    a, b = gradients
-    assert a @ b / np.sqrt((a @ a) * (b @ b)) > (0.98 if mixed_precision else 0.9999)
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-2 if mixed_precision else 1e-4)
+    plain, compiled = (turned(found, gradients[0]) for found in gradients[1:])
+    print(f"gradients turned by {compiled:.4f} with XLA, {plain:.4f} without")
+    assert compiled < (2 * plain if mixed_precision else 1e-4)
+    assert plain < 0.1
+    plain, compiled = (np.abs(found - probabilities[0]) for found in probabilities[1:])
+    print(f"XLA {compiled.mean():.5f}, at most {compiled.max():.4f}; without {plain.mean():.5f}, {plain.max():.4f}")
     if mixed_precision:
-        exact = make_learner(SMALL, 2).predictor(tiles.images)
-        plain, compiled = (np.abs(found - exact) for found in probabilities)
-        print(f"XLA {compiled.mean():.4f}, at most {compiled.max():.3f}; without {plain.mean():.4f}, {plain.max():.3f}")
-        assert compiled.mean() < 2 * plain.mean() < 0.02
+        assert plain.mean() < 0.01
+        assert compiled.mean() < 2 * plain.mean()
         assert compiled.max() < 3 * plain.max()
     else:
-        difference = np.abs(probabilities[0] - probabilities[1])
-        assert difference.max() < 1e-4
-        assert difference.mean() < 1e-5
+        assert compiled.max() < 1e-4
+        assert compiled.mean() < 1e-5
 
 
 @pytest.mark.usefixtures("eager")

@@ -61,9 +61,13 @@ def test_a_single_epoch_is_seen(tmp_path):
 
 
 def test_a_figure_keeps_nothing_of_the_one_before(tmp_path):
+    """Of one with other epochs, losses, scores and rates: the next fold's first is drawn in the process of the last."""
+    other = history(300)
+    other = other.assign(loss=50 * other.loss, val_score=0.1 * other.val_score, learning_rate=0.3)
     contents = []
-    for epochs in (3, 300, 3):
-        curves.draw_history(tmp_path / "history.png", history(epochs))
+    curves.history_figure.cache_clear()
+    for drawn in (history(3), other, history(3)):
+        curves.draw_history(tmp_path / "history.png", drawn)
         contents.append((tmp_path / "history.png").read_bytes())
     assert contents[0] == contents[2] != contents[1]
 
