@@ -59,12 +59,13 @@ class Job:
 
     def processes(self) -> list[int]:
         """All of this job that runs."""
-        found = []
+        # The first one is not known by its environment alone: while it turns from `env` into Python it has none.
+        found = {self._main.pid} if self._main.poll() is None else set()
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if self._mark in (folder / "environ").read_bytes():
-                    found.append(int(folder.name))
-        return found
+                    found.add(int(folder.name))
+        return sorted(found)
 
     def rank(self, number: int) -> int | None:
         """The process of a rank, once it runs."""
