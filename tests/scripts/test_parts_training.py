@@ -111,27 +111,27 @@ def test_xla_computes_the_same(small, tiles, mixed_precision):
         return 1 - a @ b / np.sqrt((a @ a) * (b @ b))
 
     batch = tf.constant(tiles.images), tf.constant(tiles.masks)
+    kinds = [(False, False), (False, True), (True, True)] if mixed_precision else [(False, False), (True, False)]
     losses, gradients, probabilities = [], [], []
-    for xla, mixed in ((False, False), (False, mixed_precision), (True, mixed_precision)):
+    for xla, mixed in kinds:
         learner = make_learner(SMALL, 2, xla=xla, mixed_precision=mixed)
         loss, found = learner.step.gradients(*batch, tf.constant(3), tf.constant(0.5))
         losses.append(float(loss))
         gradients.append(np.concatenate([g.numpy().ravel() for g in found]))
         probabilities.append(learner.predictor(tiles.images))
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-2 if mixed_precision else 1e-4)
-    plain, compiled = (turned(found, gradients[0]) for found in gradients[1:])
-    print(f"gradients turned by {compiled:.4f} with XLA, {plain:.4f} without")
-    assert compiled < (2 * plain if mixed_precision else 1e-4)
-    assert plain < 0.1
-    plain, compiled = (np.abs(found - probabilities[0]) for found in probabilities[1:])
-    print(f"XLA {compiled.mean():.5f}, at most {compiled.max():.4f}; without {plain.mean():.5f}, {plain.max():.4f}")
-    if mixed_precision:
-        assert plain.mean() < 0.01
-        assert compiled.mean() < 2 * plain.mean()
+    assert losses == pytest.approx([losses[0]] * len(kinds), rel=1e-2 if mixed_precision else 1e-4)
+    *without, compiled = (turned(found, gradients[0]) for found in gradients[1:])
+    print(f"gradients turned by {compiled:.5f} with XLA, {without} without")
+    for plain in without:
+        assert plain < 0.05
+        assert compiled < min(2 * plain, 0.05)
+    assert without or compiled < 1e-4
+    *without, compiled = (np.abs(found - probabilities[0]) for found in probabilities[1:])
+    print(f"XLA {compiled.mean():.6f}, at most {compiled.max():.5f}; without {[p.mean() for p in without]}")
+    for plain in without:
+        assert compiled.mean() < 2 * plain.mean() < 0.02
         assert compiled.max() < 3 * plain.max()
-    else:
-        assert compiled.max() < 1e-4
-        assert compiled.mean() < 1e-5
+    assert without or (compiled.max() < 1e-4 and compiled.mean() < 1e-5)
 
 
 @pytest.mark.usefixtures("eager")
