@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,7 +28,7 @@ from common.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 PEER = "benchmarks/.venv/bin/python"  # where `make bench` puts the peer's interpreter
-BLOCK, STEPS = 1.5, 3  # a round's block is this many seconds and steps, at least: a GPU's single steps tell nothing
+STEPS = 3  # a round's block is so many, at least, and takes as many seconds as its cell says: single ones tell little
 
 EAGER = {f"eager {layout}": {"layout": layout} for layout in ("contiguous", "channels_last")}
 SAME_WORK = ", same work"
@@ -38,7 +39,8 @@ COMPILED = {f"compile {mode}": {"layout": "channels_last", "compile": mode} for 
 class Cell:
     """One comparison: a job ("train" or "infer"), a precision, images a step, the ratio and seconds wanted.
 
-    With the precision "best" each side runs in float32 and in bfloat16, and its faster one counts.
+    `block`: seconds that a contender runs in each round. With the precision "best" each side runs in float32 and in
+    bfloat16, and its faster one counts.
     """
 
     job: str
@@ -48,6 +50,7 @@ class Cell:
     first_step: float | None = None
     model: str = "resnet34"
     size: int = 128
+    block: float = 1.5
 
     def __str__(self) -> str:
         other = "" if (self.model, self.size) == ("resnet34", 128) else f"-{self.model}-{self.size}"
@@ -55,11 +58,11 @@ class Cell:
 
 
 GPU = (
-    Cell("train", "bfloat16", 16, ratio=1.1, first_step=45),
-    Cell("train", "bfloat16", 64, ratio=1.3, first_step=45),
-    Cell("train", "bfloat16", 256, ratio=1.3, first_step=45),
-    Cell("train", "float32", 64),
-    Cell("infer", "bfloat16", 256, ratio=1.3),
+    Cell("train", "bfloat16", 16, ratio=1.1, first_step=45, block=0.5),  # dozens of steps, which are of one length
+    Cell("train", "bfloat16", 64, ratio=1.3, first_step=45, block=0.5),
+    Cell("train", "bfloat16", 256, ratio=1.3, first_step=45, block=0.5),
+    Cell("infer", "bfloat16", 256, ratio=1.3, block=0.5),
+    Cell("train", "float32", 64, block=0.5),
 )
 CPU = (
     Cell("train", "float32", 16, ratio=1.14),
@@ -140,52 +143,112 @@ class Worker:
 class Contender:
     """One side of a comparison, in one configuration, ready to run; `speeds`, images/s, gets a value a round."""
 
-    def __init__(self, name: str, worker: Worker, cell: Cell, settings: dict[str, object]):
-        self.name, self.speeds, self._worker, self._batch = name, [], worker, cell.batch
-        settings = {"job": cell.job, "mode": cell.mode, "batch": cell.batch} | settings
+    def __init__(self, name: str, worker: Worker, cell: Cell, settings: Mapping[str, object]):
+        self.name, self.speeds, self.worker, self._batch = name, [], worker, cell.batch
+        settings = {"job": cell.job, "mode": cell.mode, "batch": cell.batch} | dict(settings)
         self.first = worker.ask("start", name=name, **settings)["seconds"]
         print(f"{cell}, {name}: first step done after {self.first:.1f} s", flush=True)
-        self.steps = max(STEPS, math.ceil(BLOCK / self._seconds(1)))
+        self.steps = max(STEPS, math.ceil(cell.block / self._seconds(1)))
 
     def round(self) -> None:
         """Run one block."""
         self.speeds.append(self.steps * self._batch / self._seconds(self.steps))
 
     def _seconds(self, steps: int) -> float:
-        return self._worker.ask("run", name=self.name, steps=steps)["seconds"]
+        return self.worker.ask("run", name=self.name, steps=steps)["seconds"]
 
 
-def compare(cell: Cell, *, peer: Path | None, rounds: int, compile: bool, tiny: bool) -> list[Row]:
-    """Measure one cell in fresh processes, one for ours and one for the peer, with `peer` as its interpreter."""
-    network, peers_network = {"model": cell.model, "size": cell.size}, {"model": cell.model, "size": cell.size}
+def compare(cell: Cell, *, rounds: int, **line_up) -> list[Row]:
+    """Measure one cell in fresh processes, one for ours and one for the peer; `line_up`: of entrants()."""
+    with ExitStack() as stack:
+        return play(cell, start(cell, entrants(cell, stack, **line_up)), rounds)
+
+
+def compare_at_once(cells: Sequence[Cell], *, rounds: int, **line_up) -> Iterator[list[Row]]:
+    """Measure cells in turn, once all their contenders were started at once, each configuration in its own process.
+
+    That spares minutes where compiling takes most of them, as on a GPU; but first steps are then late.
+    """
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor())
+        starting = []
+        for cell in cells:
+            entered = entrants(cell, stack, apart=True, **line_up)
+            # All end at once, too, not one after another.
+            stack.callback(lambda entered=entered: [one.worker.process.stdin.close() for one in entered])
+            parts = [list(part) for _, part in groupby(entered, lambda entrant: id(entrant.worker))]
+            starting.append((cell, [pool.submit(start, cell, part) for part in parts]))
+        for cell, contenders in [(cell, [one for part in parts for one in part.result()]) for cell, parts in starting]:
+            yield play(cell, contenders, rounds)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contender to be: its name, the process that it is to run in, and what that is asked for."""
+
+    name: str
+    worker: Worker
+    settings: Mapping[str, object]
+
+
+def entrants(
+    cell: Cell, stack: ExitStack, *, peer: Path | None, compile: bool, tiny: bool, apart: bool = False
+) -> list[Entrant]:
+    """List all sides of a cell, ours first, in processes that end with `stack`.
+
+    Args:
+        peer: the peer's interpreter; None has ours alone.
+        compile: the peer through torch.compile as well.
+        tiny: small networks.
+        apart: a process for each of the peer's configurations, not one for all.
+    """
+    network = peers_network = {"model": cell.model, "size": cell.size}
     if tiny:
         network, peers_network = {"model": "tiny", "size": 64}, {"model": "resnet18", "size": 64}
     settings = EAGER | (COMPILED if compile else {})
     if cell.job == "train":
-        settings |= {f"{name}{SAME_WORK}": own | {"same_work": True} for name, own in settings.items()}
+        works = {"": {}, SAME_WORK: {"same_work": True}}
+        settings = {name + work: own | more for name, own in settings.items() for work, more in works.items()}
     precisions = {"": {}} if cell.mode != "best" else {f" {mode}": {"mode": mode} for mode in PRECISIONS}
-    with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(sys.executable, "benchmarks.ours"))]
-        contenders = [Contender(f"ours{of}", workers[0], cell, network | mode) for of, mode in precisions.items()]
-        if peer:
-            workers.append(stack.enter_context(Worker(peer, "benchmarks.peer")))
-            for (of, mode), (name, own) in product(precisions.items(), settings.items()):
-                try:
-                    contenders.append(Contender(f"peer{of} {name}", workers[1], cell, peers_network | mode | own))
-                except WorkerError as error:
-                    print(f"{cell}, peer{of} {name}: left out, {str(error).splitlines()[0]}", flush=True)
-        others = []
-        for k in range(rounds):
-            started, before = time.perf_counter(), others_seconds(workers)
-            for contender in contenders[:: -1 if k % 2 else 1]:
-                contender.round()
-            others.append((others_seconds(workers) - before) / (time.perf_counter() - started))
-            latest = ", ".join(f"{c.name} {c.speeds[-1]:.1f}" for c in contenders)
-            print(f"{cell}, round {k + 1}/{rounds}, images/s: {latest}; others: {others[-1]:.2f} cores", flush=True)
+    worker = stack.enter_context(Worker(sys.executable, "benchmarks.ours"))
+    found = [Entrant(f"ours{of}", worker, network | mode) for of, mode in precisions.items()]
+    workers: dict[str, Worker] = {}  # by configuration
+    for (of, mode), (name, own) in product(precisions.items(), settings.items()) if peer else ():
+        place = of + name.removesuffix(SAME_WORK) if apart else ""
+        if place not in workers:
+            workers[place] = stack.enter_context(Worker(peer, "benchmarks.peer"))
+        found.append(Entrant(f"peer{of} {name}", workers[place], peers_network | mode | own))
+    return found
+
+
+def start(cell: Cell, entered: Sequence[Entrant]) -> list["Contender"]:
+    """Have them take their first steps, one after another; the peer goes without a configuration that cannot."""
+    found = []
+    for entrant in entered:
+        try:
+            found.append(Contender(entrant.name, entrant.worker, cell, entrant.settings))
+        except WorkerError as error:
+            if entrant.name.startswith("ours"):
+                raise
+            print(f"{cell}, {entrant.name}: left out, {str(error).splitlines()[0]}", flush=True)
+    return found
+
+
+def play(cell: Cell, contenders: Sequence["Contender"], rounds: int) -> list[Row]:
+    """Run the contenders' blocks in turn, round by round."""
+    workers = {contender.worker for contender in contenders}
+    others = []
+    for k in range(rounds):
+        started, before = time.perf_counter(), others_seconds(workers)
+        for contender in contenders[:: -1 if k % 2 else 1]:
+            contender.round()
+        others.append((others_seconds(workers) - before) / (time.perf_counter() - started))
+        latest = ", ".join(f"{c.name} {c.speeds[-1]:.1f}" for c in contenders)
+        print(f"{cell}, round {k + 1}/{rounds}, images/s: {latest}; others: {others[-1]:.2f} cores", flush=True)
     return table(cell, contenders, others)
 
 
-def others_seconds(workers: Sequence[Worker]) -> float:
+def others_seconds(workers: Collection[Worker]) -> float:
     """Processor time that all but the workers have taken of the machine so far: what disturbs a measurement."""
     return machine.busy_seconds() - sum(worker.busy_seconds for worker in workers)
 

@@ -34,6 +34,7 @@ from common.flags import Parser, number
 
 BYTES = {"float32": 4, "bfloat16": 2}  # of an activation; weights, gradients and moments are float32 with both
 MODELS = {"": "resnet34", "efficientnet_lite0, ": "efficientnet_lite0"}  # in the rows' names, and in models.MODELS
+CONVOLUTIONS = ("Conv2D", "PointwiseConv2D", "DepthwiseConv2D", "UpConv2D")
 FUSED = ("ZeroPadding2D", "BatchNormalization", "ReLU", "UpSampling2D", "Concatenate")
 
 
@@ -131,7 +132,7 @@ def _multiplications(layer, classic: bool) -> int:
     from models.blocks import FEW_PIXELS
 
     kind = type(layer).__name__
-    if kind not in ("Conv2D", "DepthwiseConv2D", "UpConv2D"):
+    if kind not in CONVOLUTIONS:
         return 0
     found = math.prod(layer.kernel.shape[: 2 if kind == "DepthwiseConv2D" else 3])
     if kind == "UpConv2D" and not classic:
@@ -161,7 +162,7 @@ def _layers(model) -> Iterator[tuple[object, list[_Stored], _Stored]]:
                 stored.normalised |= kind == "BatchNormalization"
                 stored.rectified |= kind == "ReLU"
             reached[id(out)] = sources
-        elif kind in ("Conv2D", "DepthwiseConv2D", "UpConv2D", "Add", "MaxPooling2D"):
+        elif kind in (*CONVOLUTIONS, "Add", "MaxPooling2D"):
             for stored in sources:
                 stored.readers += 1
             reached[id(out)] = [_Stored(math.prod(out.shape[1:]))]

@@ -25,10 +25,11 @@ OTHERS = ("host", "floor", "ring", "folds", "surveys")  # modules beside this on
 def parser() -> Parser:
     p = Parser(__doc__)
     p.group("what is measured")
-    p.option("only", "", "the parts whose names begin so; list: shows them", metavar="NAME")
+    p.option("only", "", "the parts whose names begin so, joined by commas; list: shows them", metavar="NAMES")
     p.option("rounds", 5, "values of each row", type=number(int, 1, 1000), metavar="N")
     p.option("peer", PEER, "the peer's interpreter, or none", metavar="PATH")
     p.flag("compile", None, "the peer through torch.compile as well (default: on a GPU)")
+    p.flag("at_once", False, "start all contenders first, at once: sooner on a GPU, first steps later (default: False)")
     p.flag("tiny", False, "small networks, to try the benchmark itself (default: False)")
     p.option("results_path", "benchmarks/results", "where the JSON goes", metavar="PATH")
     return p
@@ -48,7 +49,6 @@ def main(argv: list[str] | None = None) -> Path | None:
     if args.only == "list":
         print("\n".join(parts))
         return None
-    parts = {name: part for name, part in parts.items() if name.startswith(args.only)}
     if not parts:
         raise InputError(f"no part's name begins with '{args.only}'; --only=list shows them")
     facts = {"command": command(args), **machine.facts()}
@@ -66,13 +66,18 @@ def main(argv: list[str] | None = None) -> Path | None:
 
 
 def list_parts(gpu: bool, peer: Path | None, compile: bool, args) -> dict[str, Callable[[], list]]:
-    """The parts by name; each measures when called and returns its rows."""
+    """The parts that --only asks for, by name; each measures when called and returns its rows."""
     from benchmarks import contest
 
-    cells = contest.TINY if args.tiny else contest.GPU if gpu else contest.CPU
-    compare = partial(contest.compare, peer=peer, rounds=args.rounds, compile=compile, tiny=args.tiny)
-    parts = {str(cell): partial(compare, cell) for cell in cells}
-    for name in OTHERS:
+    def asked(name: str) -> bool:
+        return args.only == "list" or name.startswith(tuple(args.only.split(",")))
+
+    cells = [cell for cell in (contest.TINY if args.tiny else contest.GPU if gpu else contest.CPU) if asked(str(cell))]
+    settings = {"peer": peer, "rounds": args.rounds, "compile": compile, "tiny": args.tiny}
+    parts: dict[str, Callable[[], list]] = {str(cell): partial(contest.compare, cell, **settings) for cell in cells}
+    if args.at_once:  # all start when the first one is asked for its rows
+        parts = dict.fromkeys(parts, partial(next, contest.compare_at_once(cells, **settings)))
+    for name in filter(asked, OTHERS):
         if find_spec(f"benchmarks.{name}"):
             parts[name] = partial(import_module(f"benchmarks.{name}").rows, args.rounds, args.tiny)
     return parts

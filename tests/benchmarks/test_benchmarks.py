@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import contest, machine, table
 from benchmarks.contest import Cell, Contender, Worker, WorkerError
-from benchmarks.run import command, main, parser
+from benchmarks.run import command, list_parts, main, parser
 from benchmarks.table import Row, number, ratio
 from common.errors import InputError
 from tests.helpers.commands import ROOT, error_line, refused, run_here
@@ -22,12 +22,12 @@ needs_peer = pytest.mark.skipif(not PEER.is_file(), reason="no benchmarks/.venv:
 # A program that serves two jobs with no library but the standard one; a step takes `pace` seconds by its own account.
 SLEEPER = """
 from benchmarks.worker import serve
-def job(*, pace, **settings):
+def job(*, pace=1.0, **settings):
     print("what a library prints")
     return lambda steps: pace * steps
 def refuse(**settings):
     raise MemoryError("too large")
-serve({"train": job, "refuse": refuse}, lambda: {"device": "CPU"})
+serve({"train": job, "infer": job, "refuse": refuse}, lambda: {"device": "CPU"})
 """
 
 
@@ -98,8 +98,8 @@ def test_a_worker_that_dies_says_its_last_line():
 
 def test_a_block_is_long_enough_and_speeds_are_images_a_second(sleeper):
     with Worker(sleeper, "any") as worker:
-        for pace, steps in ((contest.BLOCK / 10, 10), (60.0, contest.STEPS)):
-            contender = Contender("a", worker, Cell("train", "float32", batch=16), {"pace": pace})
+        for pace, steps in ((0.05, 10), (60.0, contest.STEPS)):
+            contender = Contender("a", worker, Cell("train", "float32", batch=16, block=0.5), {"pace": pace})
             assert contender.steps == steps
             contender.round()
             assert contender.speeds == [pytest.approx(16 / pace)]
@@ -151,6 +151,24 @@ def test_what_others_take_of_the_processor(sleeper):
     assert machine.busy_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.1)
 
 
+def test_all_start_at_once_each_configuration_in_a_process_of_its_own(sleeper, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(sys, "executable", str(sleeper))
+    monkeypatch.setattr(contest, "Worker", lambda *a: made.append(Worker(*a)) or made[-1])
+    cells = Cell("train", "best", batch=16), Cell("infer", "float32", batch=64)
+    rows = list(contest.compare_at_once(cells, rounds=2, peer=sleeper, compile=False, tiny=False))
+    train = ["ours float32", "ours bfloat16"]
+    train += [
+        f"peer {p} {way}{work}" for p in contest.PRECISIONS for way in contest.EAGER for work in ("", ", same work")
+    ]
+    speeds = [[row.what.partition(": ")[2] for row in found if row.unit == "images/s"] for found in rows]
+    assert speeds == [train, ["ours", "peer eager contiguous", "peer eager channels_last"]]
+    said = ["round" if ", round " in line else "started" for line in capsys.readouterr().out.splitlines()]
+    assert said == ["started"] * 13 + ["round"] * 4
+    assert len(made) == (1 + 4) + (1 + 2)
+    assert {worker.process.returncode for worker in made} == {0}
+
+
 def test_workers_import_nothing_of_each_other():
     assert "import torch" not in (ROOT / "benchmarks/ours.py").read_text()
     lines = (ROOT / "benchmarks/peer.py").read_text().splitlines()
@@ -195,14 +213,14 @@ def test_ours_alone(tmp_path):
 @needs_peer
 @pytest.mark.slow
 def test_ours_beside_the_peer(tmp_path):
-    found = result(bench("--rounds=1", "--only=t", f"--results_path={tmp_path}"), tmp_path)
+    found = result(bench("--rounds=1", "--only=train-bfloat16", f"--results_path={tmp_path}"), tmp_path)
     assert found["peer"]["torch"]
     names = [row["what"].removeprefix("train, bfloat16, batch 2: ") for row in found["rows"][:-1]]
     assert names == [
         "ours",
         "peer eager contiguous",
-        "peer eager channels_last",
         "peer eager contiguous, same work",
+        "peer eager channels_last",
         "peer eager channels_last, same work",
         "ours / fastest peer",
         "ours / fastest peer, same work",
@@ -214,7 +232,6 @@ def test_ours_beside_the_peer(tmp_path):
     ("flags", "said"),
     [
         (["--peer=/nowhere/python"], "no peer at /nowhere/python; `make bench` installs it, --peer=none"),
-        ([f"--peer={sys.executable}"], "No module named 'segmentation_models_pytorch'"),
         (["--peer=none", "--only=trian"], "no part's name begins with 'trian'; --only=list shows them"),
         (["--rounds=0"], "0 is outside 1"),
         (["--round=3"], "did you mean --rounds?"),
@@ -223,6 +240,16 @@ def test_ours_beside_the_peer(tmp_path):
 def test_refuses_in_one_line(tmp_path, flags, said):
     assert said in error_line(run_here(main, *flags, cwd=tmp_path))
     assert not list(tmp_path.glob("*/*.json"))
+
+
+def test_refuses_an_interpreter_without_the_peer(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\necho \"No module named 'segmentation_models_pytorch'\" >&2\nexit 1\n")
+    bare.chmod(0o755)
+    said = error_line(run_here(main, f"--peer={bare}", cwd=tmp_path))
+    assert said.startswith(
+        f"{bare} cannot run the peer, the worker ended: No module named 'segmentation_models_pytorch'"
+    )
 
 
 def test_a_run_cut_short_keeps_what_it_measured(tmp_path, monkeypatch):
@@ -239,6 +266,8 @@ def test_a_run_cut_short_keeps_what_it_measured(tmp_path, monkeypatch):
 def test_lists_its_parts(tmp_path):
     lines = run_here(main, "--only=list", "--peer=none", "--tiny=True", cwd=tmp_path).stdout.splitlines()
     assert lines[:3] == ["train-bfloat16-2", "train-best-2", "infer-float32-2"]
+    args = parser().parse_args(["--only=floor,train-best", "--tiny=True"])
+    assert list(list_parts(gpu=False, peer=None, compile=False, args=args)) == ["train-best-2", "floor"]
 
 
 def test_the_command_told_has_no_path():

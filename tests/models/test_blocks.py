@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models import blocks
-from models.blocks import BatchNormalization, DepthwiseConv2D, UpConv2D
+from models.blocks import BatchNormalization, DepthwiseConv2D, PointwiseConv2D, UpConv2D
 
 
 def drawn(*shape: int, dtype: str = "float32") -> tf.Tensor:
@@ -86,6 +86,22 @@ def test_depthwise_convolution_is_that_of_keras(kernel, stride, xla):
         for a, b in zip(*results, strict=True):
             assert a.shape == b.shape
             assert a == pytest.approx(b, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pointwise_convolution_is_that_of_keras(dtype, xla):
+    x, policy = drawn(3, 4, 5, 6, dtype=dtype), "float32" if dtype == "float32" else "mixed_bfloat16"
+    results = []
+    for layer in (PointwiseConv2D(7, dtype=policy), keras.layers.Conv2D(7, 1, use_bias=False, dtype=policy)):
+        layer.build(x.shape)
+        layer.set_weights([drawn(1, 1, 6, 7).numpy()])
+        run = tf.function(lambda inputs, layer=layer: layer(inputs[0]), jit_compile=xla)
+        assert run([x]).dtype == dtype
+        results.append(differentiate(run, [x], layer.weights))
+    for a, b in zip(*results, strict=True):
+        assert a.shape == b.shape
+        assert a == pytest.approx(b, rel=1e-4 if dtype == "float32" else 2**-6, abs=1e-4)
 
 
 def test_depthwise_convolution_of_bfloat16_is_computed_in_float32():
