@@ -41,15 +41,29 @@ def cutout(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Te
 
     It gets the mean gray, and its centre may be any pixel. The mask stays: what is salt is to be told from around it.
     """
-    size = images.shape[1]
-    line = tf.range(size, dtype=tf.float32)
+    hidden = _squares(images.shape[1], draws[:, 1:3], 0.25) & (draws[:, :1, None] >= 0.5)
+    return tf.where(hidden[..., None], 0.0, images), masks
+
+
+def cutmix(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Show a square of the next tile, image and mask, in half of the batch (Yun et al., 2019, arXiv:1905.04899).
+
+    Its centre may be any pixel; before it is cut off at the border, its area is uniform in 0 to all of the input's.
+    """
+    shown = _squares(images.shape[1], draws[:, 1:3], tf.sqrt(draws[:, 3])) & (draws[:, :1, None] >= 0.5)
+    return tuple(tf.where(shown[..., None], tf.roll(x, -1, 0), x) for x in (images, masks))
+
+
+def _squares(size: int, centres: tf.Tensor, sides: float | tf.Tensor) -> tf.Tensor:
+    """Tell which pixels are in each tile's square: its centre (B, 2), row and column, its side, all 0..1: (B, S, S)."""
+    sides = tf.cast(tf.floor(sides * size), tf.float32)
 
     def near(draw: tf.Tensor) -> tf.Tensor:  # (B,) -> (B, S)
-        first = tf.floor(draw * size)[:, None] - size // 8
-        return (line >= first) & (line < first + size // 4)
+        first = (tf.floor(draw * size) - tf.floor(sides / 2))[:, None]
+        line = tf.range(size, dtype=tf.float32)
+        return (line >= first) & (line < first + sides[..., None])
 
-    hidden = near(draws[:, 1])[:, :, None] & near(draws[:, 2])[:, None, :] & (draws[:, :1, None] >= 0.5)
-    return tf.where(hidden[..., None], 0.0, images), masks
+    return near(centres[:, 0])[:, :, None] & near(centres[:, 1])[:, None, :]
 
 
 WARP = Entry(
@@ -65,6 +79,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         "Hide a square of a quarter of the side, in half of the tiles (DeVries and Taylor, 2017, arXiv:1708.04552).",
         cutout,
         draws=3,
+    ),
+    "cutmix": Augmentation(
+        "Show a square of another tile, image and mask, in half of the tiles (Yun et al., 2019, arXiv:1905.04899).",
+        cutmix,
+        draws=4,
     ),
 }
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from models.geometry import DRAWS, MEAN, STD, Geometry
 from tests.helpers.commands import refused
-from training.augment.augmenter import AUGMENTATIONS, Augmentation, Augmenter, cutout, gamma, light
+from training.augment.augmenter import AUGMENTATIONS, Augmentation, Augmenter, cutmix, cutout, gamma, light
 from training.augment.distortions import DISTORTIONS, Distortion
 
 
@@ -120,6 +120,21 @@ def test_cutout_by_hand():
     assert np.array_equal(cut[..., 0], expected)
 
 
+def test_cutmix_by_hand():
+    """A square of half the side, of none, of nearly all, about a centre, of the next tile, or of the first."""
+    tiles = tf.range(1.0, 5.0)[:, None, None, None] * tf.ones((1, 64, 64, 1))
+    rows = tf.constant(
+        [[0.5, 0.5, 0.25, 0.25], [0.7, 0.0, 0.999, 0.25], [0.49, 0.5, 0.5, 0.9], [0.9, 0.5, 0.5, 0.9999]]
+    )
+    images, masks = cutmix(tiles, 10 * tiles, rows)
+    expected = np.tile(tiles[..., 0], 1).copy()
+    expected[0, 16:48, :32] = 2
+    expected[1, :16, 47:] = 3
+    expected[3, 1:, 1:] = 1
+    assert np.array_equal(images[..., 0], expected)
+    assert np.array_equal(masks, 10 * images)
+
+
 @pytest.mark.parametrize("size", [64, pytest.param(128, marks=pytest.mark.slow)])
 def test_all_together_repeat_and_are_the_same_compiled_by_xla(tiles, size):
     augment = Augmenter(Geometry(size), "+".join(["warp", *DISTORTIONS, *AUGMENTATIONS]))
@@ -137,6 +152,6 @@ def test_all_together_repeat_and_are_the_same_compiled_by_xla(tiles, size):
 
 @pytest.mark.parametrize("text", ["blur", "warp+blur", "", "warp+", "none+warp", "True", "WARP"])
 def test_an_unknown_name_is_answered_with_the_known(text):
-    assert "choose from warp, warp2, shear, grid, elastic, light, gamma, cutout, a sum like" in refused(
+    assert "choose from warp, warp2, shear, grid, elastic, light, gamma, cutout, cutmix, a sum like" in refused(
         lambda: Augmenter(Geometry(32), text), "no augmentation '"
     )
