@@ -154,6 +154,12 @@ LAPTOP = (
     Experiment("long-taught", "long", teacher="hour-2e-3"),
     # five folds: three hours in all, the teacher's among them; eight; and as long as it takes
     Experiment("evening", "hour-late", ROUND, teacher="hour-late"),
+    Experiment(
+        "evening-cycles",
+        "long-filled-cycles",
+        {"model": f"{LITE}+deep", "epochs": 38, "small_epochs": 12, "cycles": 2, "mixed_precision": True, "jobs": 2},
+        folds=5,
+    ),
     Experiment("hour-mosaic", "hour-late", group="mosaic"),
     Experiment("evening-mosaic", "evening", group="mosaic", teacher="hour-mosaic"),  # what of it is a leak
     Experiment("night", "evening", teacher="evening"),
