@@ -113,6 +113,7 @@ LAPTOP = (
     Experiment("elastic", "small", {"augment": "warp+elastic+light"}),
     Experiment("gamma", "small", {"augment": "warp+light+gamma"}),
     Experiment("cutout", "small", {"augment": "warp+light+cutout"}),
+    Experiment("cutmix", "small", {"augment": "warp+light+cutmix"}),
     # the network
     Experiment("dropout", "small", {"model": f"{LITE}+dropout"}),
     Experiment("droppath", "small", {"model": "efficientnet_lite0+droppath+scse+hypercolumn"}),
