@@ -221,7 +221,7 @@ def entrants(
     return found
 
 
-def start(cell: Cell, entered: Sequence[Entrant]) -> list["Contender"]:
+def start(cell: Cell, entered: Sequence[Entrant]) -> list[Contender]:
     """Have them take their first steps, one after another; the peer goes without a configuration that cannot."""
     found = []
     for entrant in entered:
@@ -234,7 +234,7 @@ def start(cell: Cell, entered: Sequence[Entrant]) -> list["Contender"]:
     return found
 
 
-def play(cell: Cell, contenders: Sequence["Contender"], rounds: int) -> list[Row]:
+def play(cell: Cell, contenders: Sequence[Contender], rounds: int) -> list[Row]:
     """Run the contenders' blocks in turn, round by round."""
     workers = {contender.worker for contender in contenders}
     others = []

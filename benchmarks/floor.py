@@ -22,11 +22,11 @@ what the peer computes; the prototype, older than `UpConv2D`, is taken to have d
 
 import math
 import statistics
-import timeit
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+from benchmarks.peaks import H100, Machine, adder, multiplier
 from benchmarks.table import Row, text
 from common.backend import load_tensorflow
 from common.command import run
@@ -36,19 +36,6 @@ BYTES = {"float32": 4, "bfloat16": 2}  # of an activation; weights, gradients an
 MODELS = {"": "resnet34", "efficientnet_lite0, ": "efficientnet_lite0"}  # in the rows' names, and in models.MODELS
 CONVOLUTIONS = ("Conv2D", "PointwiseConv2D", "DepthwiseConv2D", "UpConv2D")
 FUSED = ("ZeroPadding2D", "BatchNormalization", "ReLU", "UpSampling2D", "Concatenate")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """`peak`: operations/s by data type, an addition and a multiplication being two; `bandwidth`: bytes/s of memory."""
-
-    peak: Mapping[str, float]
-    bandwidth: float
-
-
-# NVIDIA's H100 datasheet, SXM: 989 (TF32, which TensorFlow takes for float32) and 1,979 TFLOP/s (bfloat16), both with
-# sparsity, that is twice the dense speed; 3.35 TB/s.
-H100 = Machine({"float32": 494.5e12, "bfloat16": 989e12}, 3.35e12)
 PROTOTYPE = {16: 2486, 64: 7184, 256: 12460}  # images/s by batch, measured: a prototype of this network, bfloat16, XLA
 
 
@@ -137,9 +124,8 @@ def _multiplications(layer, classic: bool) -> int:
     found = math.prod(layer.kernel.shape[: 2 if kind == "DepthwiseConv2D" else 3])
     if kind == "UpConv2D" and not classic:
         _, height, _, channels = _inputs(layer)[0].shape
-        found -= (
-            5 * channels if height >= FEW_PIXELS[layer.compute_dtype] else 0
-        )  # of nine taps on enlarged pixels four sums are left
+        if height >= FEW_PIXELS[layer.compute_dtype]:  # of nine taps on enlarged pixels four sums are left
+            found -= 5 * channels
     return found
 
 
@@ -180,46 +166,6 @@ def floor(model, batch: int, dtype: str, machine: Machine, *, classic: bool = Fa
         operations, moved, seconds = operations + work, moved + traffic, seconds + max(compute, move)
         computing += compute if compute > move else 0
     return Floor(batch, operations, moved, seconds, computing / seconds)
-
-
-# ---- measuring ---------------------------------------------------------------------------------------------
-
-
-def multiplier(dtype: str, side: int) -> Callable[[], float]:
-    """A function that measures the operations/s of multiplying (side, side) matrices on TensorFlow's device."""
-    import tensorflow as tf
-
-    matrix = tf.cast(tf.random.stateless_normal((side, side), (1, 2)) / side**0.5, dtype)  # products keep their size
-    count = 4
-
-    @tf.function
-    def power(x):
-        for _ in range(count):
-            x = tf.matmul(matrix, x)
-        return tf.reduce_sum(x)
-
-    return lambda: 2 * side**3 * count / _least_seconds(lambda: power(matrix).numpy())
-
-
-def adder(elements: int) -> Callable[[], float]:
-    """A function that measures the bytes/s of a += b, which reads two and writes one, in float32."""
-    import tensorflow as tf
-
-    a, b = tf.Variable(tf.ones(elements)), tf.ones(elements)
-    count = 4
-
-    def add():
-        for _ in range(count):
-            a.assign_add(b)
-        return a[0].numpy()  # waits for the device
-
-    return lambda: 3 * 4 * elements * count / _least_seconds(add)
-
-
-def _least_seconds(call: Callable[[], object], times: int = 3) -> float:
-    """The least of several durations: a limit is wanted, and whatever disturbs only adds."""
-    call()
-    return min(timeit.repeat(call, number=1, repeat=times))
 
 
 def rows(rounds: int, tiny: bool) -> list[Row]:

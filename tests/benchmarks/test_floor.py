@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.floor import H100, PROTOTYPE, Machine, Pass, floor, main, passes, rows
+from benchmarks.floor import PROTOTYPE, Pass, floor, main, passes, rows
+from benchmarks.peaks import H100, Machine
 from models import make_model
 
 
