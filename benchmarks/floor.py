@@ -34,7 +34,7 @@ from common.flags import Parser, number
 
 BYTES = {"float32": 4, "bfloat16": 2}  # of an activation; weights, gradients and moments are float32 with both
 MODELS = {"": "resnet34", "efficientnet_lite0, ": "efficientnet_lite0"}  # in the rows' names, and in models.MODELS
-CONVOLUTIONS = ("Conv2D", "PointwiseConv2D", "DepthwiseConv2D", "UpConv2D")
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D", "UpConv2D")
 FUSED = ("ZeroPadding2D", "BatchNormalization", "ReLU", "UpSampling2D", "Concatenate")
 PROTOTYPE = {16: 2486, 64: 7184, 256: 12460}  # images/s by batch, measured: a prototype of this network, bfloat16, XLA
 

@@ -6,7 +6,7 @@ from math import ceil
 import keras
 from keras import KerasTensor, layers
 
-from models.blocks import BatchNormalization, DepthwiseConv2D, PointwiseConv2D, batch_norm
+from models.blocks import BatchNormalization, Conv2D, DepthwiseConv2D, batch_norm
 from models.encoders.resnet import Features
 from models.randomness import DropPath
 
@@ -60,7 +60,7 @@ def inverted_residual(
             layer = DepthwiseConv2D(kernel, stride, depthwise_initializer=start, name=f"{name}.{conv}")
         else:
             width = filters if last else expansion * x.shape[-1]
-            layer = PointwiseConv2D(width, kernel_initializer="he_normal", name=f"{name}.{conv}")
+            layer = Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}.{conv}")
         x = batch_norm(layer(x), f"{name}.bn{k}", epsilon=1e-3) if last else _bn_relu6(layer(x), f"{name}.bn{k}")
     if shortcut.shape != x.shape:
         return x

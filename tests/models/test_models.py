@@ -1,12 +1,15 @@
 """Networks: shapes, gradients, features at every stride, sizes known from the paper."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from common.errors import InputError
-from models import MODELS, make_model
+from models import MODELS, blocks, make_model
+from models.encoders import efficientnet
 from models.encoders.efficientnet import inverted_residual
 
 QUICK = {"resnet18", "seresnet18", "efficientnet_lite0", "tiny"}  # a network of each kind, but for the slow Keras ones
@@ -147,3 +150,17 @@ def test_a_network_is_the_same_under_another_data_format():
     finally:
         keras.config.set_image_data_format("channels_last")
     assert shapes == [variable.shape for variable in make_model("resnet18+scse+hypercolumn", 32).variables]
+
+
+def test_a_weights_file_does_not_know_our_layers_from_those_of_keras(monkeypatch, tmp_path):
+    """So that files outlive a layer that is computed in another way: Keras calls a layer in them by its class."""
+    net, path = make_model("efficientnet_lite0", 32), tmp_path / "ours.weights.h5"
+    net.save_weights(path)
+    depthwise = partial(keras.layers.DepthwiseConv2D, padding="same", use_bias=False)
+    monkeypatch.setattr(blocks, "BatchNormalization", keras.layers.BatchNormalization)
+    monkeypatch.setattr(efficientnet, "Conv2D", keras.layers.Conv2D)
+    monkeypatch.setattr(efficientnet, "DepthwiseConv2D", depthwise)
+    plain = make_model("efficientnet_lite0", 32)
+    plain.load_weights(path)
+    images = tf.random.stateless_normal((2, 32, 32, 1), (1, 2))
+    assert plain(images).numpy() == pytest.approx(net(images).numpy(), rel=1e-4, abs=1e-4)
