@@ -143,6 +143,7 @@ LAPTOP = (
     Experiment("small-40-dropout", "small-40", {"model": f"{LITE}+dropout"}),
     Experiment("small-40-droppath", "small-40", {"model": "efficientnet_lite0+droppath+scse+hypercolumn"}),
     Experiment("small-40-deep", "small-40", {"model": f"{LITE}+deep"}),
+    Experiment("small-40-all", "small-40", {"model": f"{LITE}+dropout", "augment": "warp2+elastic+light+cutout"}),
     Experiment("small-40-swa", "small-40", {"swa": 0.25}),
     Experiment("long", "large-96", {"epochs": 60, "learning_rate": 2e-3}),
     Experiment("long-filled", "large-filled", {"epochs": 40, "small_epochs": 14, "learning_rate": 2e-3}),
