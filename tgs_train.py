@@ -193,7 +193,7 @@ def train_epoch(run: Run, epoch: int) -> models.Recipe:
     run.outputs.save(learner.ema, recipe, progress, result, trained, cycle=cycle)
     left = settings.work(epoch + 1, settings.epochs) * progress.seconds / settings.work(0, epoch + 1)
     kind = " (pseudo-labels)" * (epoch < settings.pretrain_epochs)
-    kind += f" ({settings.small_size} px)" * (epoch < settings.small_epochs)
+    kind += f" ({settings.size(epoch)} px)" * (settings.size(epoch) < settings.target_size)
     run.ring.print(
         f"{title}: loss {trained.loss:.4f}{kind}, "
         f"val_loss {result.loss:.4f}, val_score {result.score:.4f}{' (best)' * best}, "

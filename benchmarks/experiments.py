@@ -162,7 +162,19 @@ LAPTOP = (
         {"model": f"{LITE}+deep", "epochs": 38, "small_epochs": 12, "cycles": 2, "mixed_precision": True, "jobs": 2},
         folds=5,
     ),
-    Experiment("night-cycles", "evening-cycles", {"epochs": 72, "cycles": 5}),
+    Experiment(
+        "night-large",
+        "evening-cycles",
+        {
+            "target_size": 192,
+            "tile_size": 192,
+            "small_size": "64,128,128",
+            "small_epochs": "12,13,13",
+            "epochs": 48,
+            "cycles": 1,
+            "lovasz_start": 0.25,  # after the same twelve epochs
+        },
+    ),
     Experiment("evening-cycles-mosaic", "evening-cycles", group="mosaic"),  # what of it is a leak
     Experiment("hour-mosaic", "hour-late", group="mosaic"),
     Experiment("evening-mosaic", "evening", group="mosaic", teacher="hour-mosaic"),  # what of it is a leak

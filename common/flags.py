@@ -42,6 +42,12 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
     return parse
 
 
+def numbers(kind: type, low: float, high: float = float("inf")) -> Callable[[str], str]:
+    """Make an argparse type: one number that `number` accepts, or several as in 12,13; it stays text."""
+    parse = number(kind, low, high)
+    return lambda text: ",".join(str(parse(part)) for part in text.split(","))
+
+
 def auto_or(parse: Callable[[str], float]) -> Callable[[str], float | str]:
     """Make an argparse type: the word `auto`, or what `parse` accepts."""
     return lambda text: text if text == "auto" else parse(text)

@@ -1,6 +1,6 @@
 """The flags of a training. Imports nothing heavy, for `--help`'s sake."""
 
-from common.flags import Parser, number
+from common.flags import Parser, number, numbers
 from training.settings import Settings
 
 
@@ -47,9 +47,10 @@ def add_training_flags(p: Parser, d: Settings) -> None:
     tile = "side of the tile in it (default: the largest multiple of 101 that fits; below 101: all of it)"
     p.option("tile_size", d.tile_size, tile, type=number(int, 32, 1024), metavar="N")
     small = "of the epochs, how many come first at --small_size, in a cycle of their own; then from half the rate"
-    p.option("small_epochs", d.small_epochs, small, type=number(int, 0, 100000), metavar="N")
-    small = "side of the input in those, a multiple of 32 below --target_size"
-    p.option("small_size", d.small_size, small, type=number(int, 32, 1024), metavar="N")
+    small += "; or several numbers, as in 12,13, one for each --small_size"
+    p.option("small_epochs", d.small_epochs, small, type=numbers(int, 0, 100000), metavar="N")
+    small = "side of the input in those, a multiple of 32 below --target_size; or several that grow, as in 64,128"
+    p.option("small_size", d.small_size, small, type=numbers(int, 32, 1024), metavar="N")
     p.option("encoder_weights", d.encoder_weights, "ImageNet weights: imagenet, timm/NAME, or a file", metavar="PATH")
     p.option("drop", d.drop, "training tiles to leave out, a sum like black+tiny; list: shows them", metavar="NAME")
     p.group("how")

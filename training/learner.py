@@ -73,11 +73,13 @@ class Learner:
 
         self.variables = [*(v.value for v in (*self.net.variables, *self.ema.variables)), *self._optimizer.variables]
         self._norm_statistics = [v.value for m in (self.net, self.ema) for v in m.non_trainable_variables]
-        self._full = self._make_sized(self.net, self.ema, Geometry(settings.target_size, settings.tile_size))
-        self._small, size = self._full, settings.small_size
-        if settings.small_epochs:
-            self._small = self._make_sized(resized(self.net, size), resized(self.ema, size), Geometry(size))
-        self.step, self.predictor = self._full.step, self._full.predictor
+        full = self._make_sized(self.net, self.ema, Geometry(settings.target_size, settings.tile_size))
+        self._sized = {settings.target_size: full}
+        for end, size in settings.small:
+            if size not in self._sized:
+                geometry = Geometry(size, settings.tile(end - 1))
+                self._sized[size] = self._make_sized(resized(self.net, size), resized(self.ema, size), geometry)
+        self.step, self.predictor = full.step, full.predictor
         self.restart()
 
     def _make_sized(self, net: keras.Model, ema: keras.Model, geometry: Geometry) -> Sized:
@@ -97,7 +99,7 @@ class Learner:
 
     def at(self, epoch: int) -> Sized:
         """Give what trains and predicts in `epoch`, counted from 0."""
-        return self._small if epoch < self._settings.small_epochs else self._full
+        return self._sized[self._settings.size(epoch)]
 
     def restart(self, start: Sequence[np.ndarray] | None = None) -> None:
         """Make everything as new, for another fold: what is traced and compiled stays.

@@ -11,7 +11,7 @@ import tensorflow as tf
 from common.errors import InputError
 from training.settings import Settings
 
-REFINE = 0.5  # of the peak: where the cosines at full size begin that follow on epochs at a smaller one
+REFINE = 0.5  # of the peak: where the cosines begin that follow on epochs at a smaller size
 
 
 class Cycle(NamedTuple):
@@ -47,11 +47,12 @@ def make_schedule(settings: Settings, steps: int, processes: int) -> "CosineCycl
     A ring's batch is `processes` times larger; Adam's step then grows with the root (Malladi et al., 2022,
     arXiv:2205.10287), and the warm-up keeps the first steps small.
     """
-    ends = sorted({0, settings.small_epochs, settings.pretrain_epochs})
+    small = [end for end, _ in settings.small]
+    ends = sorted({0, *small, settings.pretrain_epochs})
     before = [Cycle(end - begin, steps) for begin, end in pairwise(ends)]
     cycles = before + equal_cycles(settings.epochs - ends[-1], settings.cycles, steps, after=ends[-1])
     begins = accumulate((cycle.epochs for cycle in cycles), initial=0)
-    refined = [0 < settings.small_epochs <= begin for begin in begins]
+    refined = [bool(small) and small[0] <= begin for begin in begins]
     return CosineCycles(
         [cycle._replace(share=REFINE if late else 1.0) for cycle, late in zip(cycles, refined, strict=False)],
         settings.learning_rate * math.sqrt(processes),

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from dataclasses import asdict, dataclass, fields
+from itertools import accumulate, pairwise
 
 from common.errors import InputError
 
@@ -18,8 +19,8 @@ class Settings:
     model: str = "resnet34"
     target_size: int = 128
     tile_size: int | None = None
-    small_epochs: int = 0
-    small_size: int = 64
+    small_epochs: str = "0"
+    small_size: str = "64"
     encoder_weights: str | None = None
     drop: str = "none"
     epochs: int = 90
@@ -48,27 +49,34 @@ class Settings:
             raise InputError("--warm_start begins with a --teacher's weights; name one, or leave it out")
         if args.tile_size is not None and args.tile_size > args.target_size:
             raise InputError(f"--tile_size={args.tile_size} is above --target_size={args.target_size}; lower it")
-        if args.small_epochs:
-            check_small(args.small_epochs, args.small_size, args.epochs, args.target_size)
-        return cls(**_known(vars(args) | {"pretrain_epochs": pretraining}))
+        settings = cls(**_known(vars(args) | {"pretrain_epochs": pretraining}))
+        check_small(settings)
+        return settings
 
     @classmethod
     def from_state(cls, flags: dict) -> "Settings":
         """Read them back as a state holds them; what was not there yet when it was written has its default."""
-        return cls(**_known(flags))
+        numbers = {name: str(flags[name]) for name in ("small_epochs", "small_size") if name in flags}  # once one each
+        return cls(**_known(flags | numbers))
 
     def differences(self, other: "Settings") -> dict[str, tuple[object, object]]:
         """Name the settings that differ, with the value here and there."""
         there = asdict(other)
         return {name: (value, there[name]) for name, value in asdict(self).items() if value != there[name]}
 
+    @property
+    def small(self) -> list[tuple[int, int]]:
+        """The sizes of the first epochs, least first: how many epochs are done at each one's end, and its side."""
+        ends = accumulate(int(text) for text in self.small_epochs.split(","))
+        return [(end, int(text)) for end, text in zip(ends, self.small_size.split(","), strict=True) if end]
+
     def size(self, epoch: int) -> int:
         """Give the side of the network's input, in pixels, in `epoch`, from 0."""
-        return self.small_size if epoch < self.small_epochs else self.target_size
+        return next((size for end, size in self.small if epoch < end), self.target_size)
 
     def tile(self, epoch: int) -> int | None:
-        """Give the side of the tile in that input; None where Geometry chooses it, as in small epochs."""
-        return None if epoch < self.small_epochs else self.tile_size
+        """Give the side of the tile in that input, the same share of it in all epochs; None where Geometry chooses."""
+        return self.tile_size and round(self.tile_size * self.size(epoch) / self.target_size)
 
     def work(self, first: int, end: int) -> int:
         """Give what the epochs from `first` up to `end`, not included, take: the sum of their inputs' pixels."""
@@ -86,19 +94,26 @@ def _known(flags: dict) -> dict:
     return {field.name: flags[field.name] for field in fields(Settings) if field.name in flags}
 
 
-def check_small(small_epochs: int, small_size: int, epochs: int, target_size: int) -> None:
-    """Raise InputError unless the first epochs can be trained at `small_size`, and others at `target_size`."""
-    if small_epochs >= epochs:
+def check_small(settings: Settings) -> None:
+    """Raise InputError unless the first epochs can be trained at the small sizes, and others at the target's."""
+    epochs, sizes = settings.small_epochs, settings.small_size
+    if epochs.count(",") != sizes.count(","):
+        raise InputError(f"--small_epochs={epochs} and --small_size={sizes} do not pair; give as many of each")
+    if not settings.small:
+        return
+    if settings.small[-1][0] >= settings.epochs:
         raise InputError(
-            f"--small_epochs={small_epochs} leave none of --epochs={epochs} for --target_size={target_size}; "
-            "give fewer of the first, or more of the second"
+            f"--small_epochs={epochs} leave none of --epochs={settings.epochs} for --target_size="
+            f"{settings.target_size}; give fewer of the first, or more of the second"
         )
-    if small_size % 32:
-        raise InputError(
-            f"--small_size={small_size} is not a multiple of 32; take {max(1, round(small_size / 32)) * 32}"
-        )
-    if small_size >= target_size:
-        raise InputError(f"--small_size={small_size} is not below --target_size={target_size}; lower it")
+    for _, size in settings.small:
+        if size % 32:
+            raise InputError(f"--small_size={size} is not a multiple of 32; take {round(size / 32) * 32}")
+    for (_, size), (_, next_size) in pairwise(settings.small):
+        if size > next_size:
+            raise InputError(f"--small_size={sizes} shrinks; put the least first")
+    if settings.small[-1][1] >= settings.target_size:
+        raise InputError(f"--small_size={sizes} is not below --target_size={settings.target_size}; lower it")
 
 
 def count_pretrain_epochs(epochs: int, teacher: str | None, asked: int | None) -> int:

@@ -12,7 +12,7 @@ import pytest
 from common.backend import missing, uncollected
 from common.command import run
 from common.errors import InputError
-from common.flags import Parser, auto_or, flag, number
+from common.flags import Parser, auto_or, flag, number, numbers
 from tests.helpers.commands import ROOT
 
 
@@ -55,6 +55,10 @@ def test_numbers_within_bounds():
     for text in ("1.5", "1e3", "", "x"):
         with pytest.raises(argparse.ArgumentTypeError, match="is not a number of type int"):
             number(int, 1)(text)
+    assert [numbers(int, 1, 64)(text) for text in ("7", "07,64")] == ["7", "7,64"]
+    for text, said in (("1,,2", "'' is not a number of type int"), ("0,2", "0 is outside 1 to 64")):
+        with pytest.raises(argparse.ArgumentTypeError, match=said):
+            numbers(int, 1, 64)(text)
     assert auto_or(parse)("auto") == "auto"
     assert auto_or(parse)("0.5") == 0.5
     with pytest.raises(argparse.ArgumentTypeError):

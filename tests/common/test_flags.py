@@ -25,6 +25,7 @@ SCRIPTS = {
 }
 OPTIONS = [(script, action) for script, (_, parser) in SCRIPTS.items() for action in parser.options]
 NUMBERS = [(script, action) for script, action in OPTIONS if action.type not in (None, flag, place)]
+SEVERAL = ("small_epochs", "small_size")  # numbers with commas between them
 BOOLEANS = [(script, action) for script, action in OPTIONS if action.type is flag]
 CHOICES = [(script, action) for script, action in OPTIONS if action.choices]
 
@@ -50,12 +51,13 @@ def test_numbers_outside_their_range_and_what_is_no_number(tmp_path, script, act
         assert found, line
     low, high = (float(bound) for bound in found.groups())
     assert math.isfinite(high), "no upper bound"
-    whole = "." not in found[1] and isinstance(action.type(found[1]), int)
+    whole = "." not in found[1] and str(action.type(found[1])).isdecimal()
     for bound, step in ((low, -1), (high, 1)):
         action.type(str(int(bound) if whole else bound))  # the bound itself is accepted
         beyond = str(int(bound) + step) if whole else repr(math.nextafter(bound, step * math.inf))
         assert f"argument {option}: {beyond} is outside" in said(tmp_path, script, f"{option}={beyond}")
-    for text in ("", "many", "1,5", "0x10", "1 2", *(["1.5", "1e3", "nan", "inf"] if whole else [])):
+    comma = [] if action.dest in SEVERAL else ["1,5"]
+    for text in ("", "many", *comma, "0x10", "1 2", *(["1.5", "1e3", "nan", "inf"] if whole else [])):
         assert said(tmp_path, script, f"{option}={text}").startswith(f"argument {option}: '{text}' is not a number")
     for text in () if whole else ("nan", "inf", "-inf"):
         assert f"argument {option}: {text} is outside" in said(tmp_path, script, f"{option}={text}")

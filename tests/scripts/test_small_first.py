@@ -1,4 +1,4 @@
-"""The first epochs at a smaller size: one network in two graphs, its schedule, resumed bit for bit, in a ring."""
+"""The first epochs at smaller sizes: one network in several graphs, its schedule, resumed bit for bit, in a ring."""
 
 import csv
 import re
@@ -31,10 +31,10 @@ from training.schedule import make_schedule
 from training.settings import Settings
 from training.validation import validate
 
-SMALL_FIRST = ("--target_size=64", "--tile_size=60", "--small_size=32", "--small_epochs=3", "--epochs=6")
+SMALL_FIRST = ("--target_size=96", "--tile_size=90", "--small_size=32,64", "--small_epochs=3,1", "--epochs=6")
 
 
-# ---- one network, two graphs -------------------------------------------------------------------------------
+# ---- one network, several graphs ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [EVERY_PART, "efficientnet_lite0+scse+hypercolumn", "resnet18+nopool", "tiny"])
@@ -65,14 +65,16 @@ def test_every_encoder_can_be_resized(name):
 def test_small_epochs_compute_what_a_network_of_that_size_does():
     """The first loss, and what is predicted before: of a training small first, and of one that is small throughout."""
     common = {"model": "tiny", "epochs": 3, "seed": 4}
-    first = Learner(Settings(target_size=64, small_size=32, small_epochs=2, **common), 1, SingleProcess(), batch_size=4)
-    throughout = Learner(Settings(target_size=32, **common), 1, SingleProcess(), batch_size=4)
+    sizes = {"target_size": 96, "tile_size": 72, "small_size": "32,64", "small_epochs": "1,1"}
+    first = Learner(Settings(**sizes, **common), 1, SingleProcess(), batch_size=4)
     images, masks = (values[:4] for values in make_tiles(np.random.default_rng(1), 4)[:2])
-    for epoch, alike in ((0, True), (1, True), (2, False)):
-        ours, theirs = first.at(epoch), throughout.at(epoch)
-        batch = (tf.constant(images), tf.constant(masks.astype(np.uint8)), tf.constant(0), None)
-        assert (float(ours.step.gradients(*batch)[0]) == float(theirs.step.gradients(*batch)[0])) == alike
-        assert np.array_equal(ours.predictor(images), theirs.predictor(images)) == alike
+    for k, (size, tile) in enumerate(((32, 24), (64, 48), (96, 72))):  # the tile takes three quarters of each
+        throughout = Learner(Settings(target_size=size, tile_size=tile, **common), 1, SingleProcess(), batch_size=4)
+        for epoch in range(3):
+            ours, theirs = first.at(epoch), throughout.at(epoch)
+            batch = (tf.constant(images), tf.constant(masks.astype(np.uint8)), tf.constant(0), None)
+            assert (float(ours.step.gradients(*batch)[0]) == float(theirs.step.gradients(*batch)[0])) == (epoch == k)
+            assert np.array_equal(ours.predictor(images), theirs.predictor(images)) == (epoch == k)
     assert (first.at(2).step, first.at(2).predictor) == (first.step, first.predictor)
 
 
@@ -86,13 +88,15 @@ def rates(steps: int = 1, **settings) -> list[float]:
 
 def test_schedule_by_hand():
     """Two epochs small, from the peak to 0; then cosines from half of it."""
-    common = {"learning_rate": 0.8, "warmup_epochs": 0, "small_epochs": 2}
+    common = {"learning_rate": 0.8, "warmup_epochs": 0, "small_epochs": "2"}
     assert rates(epochs=6, **common) == pytest.approx(
         [0.8, 0.4, 0.4, 0.4 * (2 + 2**0.5) / 4, 0.2, 0.4 * (2 - 2**0.5) / 4, 0], abs=1e-7
     )
     assert rates(epochs=6, cycles=2, **common) == pytest.approx([0.8, 0.4, 0.4, 0.2, 0.4, 0.2, 0], abs=1e-7)
     warm = common | {"warmup_epochs": 1}
     assert rates(2, epochs=3, **warm) == pytest.approx([0, 0.4, 0.8, 0.4, 0.4, 0.2, 0], abs=1e-7)
+    growing = common | {"small_epochs": "2,1", "small_size": "64,96"}
+    assert rates(epochs=5, **growing) == pytest.approx([0.8, 0.4, 0.4, 0.4, 0.2, 0], abs=1e-7)
     # Pretraining ends before, with, and after the small epochs.
     for pretrain, by_hand in {
         1: [0.8, 0.8, 0.4, 0.2, 0],
@@ -103,7 +107,7 @@ def test_schedule_by_hand():
 
 
 def test_only_cycles_at_full_size_are_counted():
-    schedule = make_schedule(Settings(epochs=8, small_epochs=3, pretrain_epochs=2, cycles=2), 5, 1)
+    schedule = make_schedule(Settings(epochs=8, small_epochs="3", pretrain_epochs=2, cycles=2), 5, 1)
     assert (schedule.ends, schedule.count) == ((2, 3, 6, 8), 2)
     assert [schedule.number(epoch) for epoch in range(8)] == [0, 0, 0, 1, 1, 1, 2, 2]
     assert [schedule.ended(epochs) for epochs in range(1, 9)] == [None, None, None, None, None, 1, None, 2]
@@ -111,9 +115,9 @@ def test_only_cycles_at_full_size_are_counted():
 
 
 def test_time_left_goes_by_pixels():
-    settings = Settings(epochs=5, small_epochs=2, small_size=64, target_size=128)
+    settings = Settings(epochs=6, small_epochs="2,1", small_size="64,96", target_size=128)
     assert settings.work(0, 2) == 2 * 64 * 64
-    assert settings.work(1, 5) == 13 * 64 * 64
+    assert settings.work(1, 6) == 64 * 64 + 96 * 96 + 3 * 128 * 128
     assert Settings(epochs=5).work(3, 5) == 2 * 128 * 128
 
 
@@ -122,7 +126,7 @@ def test_time_left_goes_by_pixels():
 
 @pytest.fixture(scope="module")
 def whole(once, sample, folds) -> Path:
-    """A project with a training of three epochs at 32 px and three at 64."""
+    """A project with a training of three epochs at 32 px, one at 64 and two at 96."""
 
     def train(path: Path) -> None:
         (path / "tgs").symlink_to(sample)
@@ -136,16 +140,17 @@ def whole(once, sample, folds) -> Path:
 
 def test_it_says_the_size_and_goes_by_the_schedule(whole):
     lines = [line for line in (whole / "said").read_text().splitlines() if "images/s" in line]
-    assert [" (32 px), val_loss" in line for line in lines] == [True] * 3 + [False] * 3
+    said = [re.findall(r" \((\d+) px\), val_loss", line) for line in lines]
+    assert said == [["32"]] * 3 + [["64"]] + [[]] * 2
     rows = list(csv.DictReader((whole / "logs/tiny/fold_0/history.csv").read_text().splitlines()))
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-3, 5e-4, 5e-4, 3.75e-4, 1.25e-4, 0])
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4, 0])
 
 
 def test_weights_carry_over_and_predict_at_full_size(whole):
     last = whole / "weights/tiny/fold_0_last.weights.h5"
     model, recipe = load_model(last)
-    assert (recipe.target_size, recipe.tile_size, recipe.flags["small_epochs"]) == (64, 60, 3)
-    assert (model.input_shape[1:3], recipe.geometry) == ((64, 64), Geometry(64, 60))
+    assert (recipe.target_size, recipe.tile_size, recipe.flags["small_epochs"]) == (96, 90, "3,1")
+    assert (model.input_shape[1:3], recipe.geometry) == ((96, 96), Geometry(96, 90))
     val = read_fold(whole / "folds/fold_0").val
     assert validate(Predictor([(model, recipe.geometry)]), val, SingleProcess()).score == recipe.score
     flags = (f"--file_name={last}", "--data_path=tgs", "--submission_path=there")
@@ -157,14 +162,18 @@ def test_weights_carry_over_and_predict_at_full_size(whole):
     ("flags", "said"),
     [
         (
-            ["--small_epochs=6"],
-            "--small_epochs=6 leave none of --epochs=6 for --target_size=64; give fewer of the first",
+            ["--small_epochs=3,3"],
+            "--small_epochs=3,3 leave none of --epochs=6 for --target_size=96; give fewer of the first",
         ),
-        (["--small_size=48"], "--small_size=48 is not a multiple of 32; take 64"),
-        (["--small_size=64"], "--small_size=64 is not below --target_size=64; lower it"),
-        (["--tile_size=65"], "--tile_size=65 is above --target_size=64; lower it"),
-        (["--small_size=16"], "argument --small_size: 16 is outside 32 to 1024"),
-        (["--cycles=4"], "--cycles=4 need an epoch each, --epochs=6 are too few after the first 3, which are cycles"),
+        (["--small_epochs=3"], "--small_epochs=3 and --small_size=32,64 do not pair; give as many of each"),
+        (["--small_epochs=3,x"], "argument --small_epochs: 'x' is not a number of type int"),
+        (["--small_epochs=3,"], "argument --small_epochs: '' is not a number of type int"),
+        (["--small_size=32,48"], "--small_size=48 is not a multiple of 32; take 64"),
+        (["--small_size=64,32"], "--small_size=64,32 shrinks; put the least first"),
+        (["--small_size=32,96"], "--small_size=32,96 is not below --target_size=96; lower it"),
+        (["--tile_size=97"], "--tile_size=97 is above --target_size=96; lower it"),
+        (["--small_size=16,64"], "argument --small_size: 16 is outside 32 to 1024"),
+        (["--cycles=3"], "--cycles=3 need an epoch each, --epochs=6 are too few after the first 4, which are cycles"),
     ],
 )
 def test_what_cannot_be_is_one_line(workspace, flags, said):
@@ -174,7 +183,7 @@ def test_what_cannot_be_is_one_line(workspace, flags, said):
 
 @pytest.mark.parametrize(
     ("flags", "then", "now"),
-    [(["--small_epochs=2"], "small_epochs=3", 2), (["--small_size=64", "--target_size=96"], "target_size=64", 96)],
+    [(["--small_epochs=2,1"], "small_epochs=3,1", "2,1"), (["--target_size=128"], "target_size=96", 128)],
 )
 def test_other_sizes_do_not_resume(whole, flags, then, now):
     said = error_line(run_here(tgs_train.main, *FLAGS, *SMALL_FIRST, *flags, cwd=whole))
@@ -185,16 +194,13 @@ def test_other_sizes_do_not_resume(whole, flags, then, now):
 
 
 @pytest.mark.slow
-def test_killed_at_both_sizes_it_ends_with_the_same_bits(whole, workspace):
-    """SIGKILL in the second small epoch's state, between the sizes, and in the middle of an epoch at full size."""
+def test_killed_at_every_size_it_ends_with_the_same_bits(whole, workspace):
+    """SIGKILL in the second epoch's state, between the first two sizes, and in the middle of a later epoch."""
     with job(workspace, *SMALL_FIRST, dies=("SIGKILL", "half", "state.npz", 2)) as running:
         assert running.end()[0] == -signal.SIGKILL
     assert check_files(workspace) == 1
     small = load_recipe(workspace / "weights/tiny/fold_0_last.weights.h5")
-    assert (small.geometry, small.epoch) == (
-        Geometry(32),
-        2,
-    )  # they predict as they were validated
+    assert (small.geometry, small.epoch) == (Geometry(32, 30), 2)  # they predict as they were validated
     with job(workspace, *SMALL_FIRST, dies=("SIGKILL", "after", "state.npz", 2)) as running:
         assert running.end()[0] == -signal.SIGKILL
     assert check_files(workspace) == 3

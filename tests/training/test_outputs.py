@@ -83,5 +83,7 @@ def test_a_state_of_an_earlier_version_goes_on_where_the_flags_are_the_same(tmp_
     state.save(Progress.from_json(values | {"seconds": 3.0}))
     assert state.resume(fresh).seconds == 3.0
     assert Progress.from_json(values).settings == fresh.settings
+    values["flags"] |= {"small_epochs": 3, "small_size": 32}  # numbers, while each could be one only
+    assert Progress.from_json(values).settings == Settings(epochs=7, small_epochs="3", small_size="32")
     other = Progress(settings=Settings(epochs=7, swa=0.5))
     refused(lambda: state.resume(other), "was made with --swa=0.0, not 0.5; repeat that flag")
