@@ -119,6 +119,7 @@ LAPTOP = (
     Experiment("droppath", "small", {"model": "efficientnet_lite0+droppath+scse+hypercolumn"}),
     Experiment("plain", "small", {"model": "efficientnet_lite0"}),
     Experiment("nopool", "small", {"model": "efficientnet_lite0+nopool+scse+hypercolumn"}),
+    Experiment("subpixel", "rate-2e-3", {"model": "efficientnet_lite0+subpixel+scse+hypercolumn"}),
     Experiment("lite1", "small", {"model": "efficientnet_lite1+scse+hypercolumn"}),
     Experiment("lite2", "small", {"model": "efficientnet_lite2+scse+hypercolumn"}),
     # small first, large later: at which size, how the tile fills it, in which share of the time
@@ -163,19 +164,21 @@ LAPTOP = (
         folds=5,
     ),
     Experiment(
-        "night-large",
+        "evening-large",
         "evening-cycles",
         {
+            "model": "efficientnet_lite0+subpixel+scse+hypercolumn+deep",
             "target_size": 192,
             "tile_size": 192,
-            "small_size": "64,128,128",
-            "small_epochs": "12,13,13",
-            "epochs": 48,
+            "small_size": "64,128",
+            "small_epochs": "12,14",
+            "epochs": 36,
             "cycles": 1,
-            "lovasz_start": 0.25,  # after the same twelve epochs
         },
     ),
-    Experiment("evening-cycles-mosaic", "evening-cycles", group="mosaic"),  # what of it is a leak
+    # more cycles at 192 px; Lovász comes in after the same eleven epochs
+    Experiment("night-large", "evening-large", {"epochs": 56, "cycles": 3, "lovasz_start": 0.19}),
+    Experiment("evening-large-mosaic", "evening-large", group="mosaic"),  # what of it is a leak
     Experiment("hour-mosaic", "hour-late", group="mosaic"),
     Experiment("evening-mosaic", "evening", group="mosaic", teacher="hour-mosaic"),  # what of it is a leak
     Experiment("night", "evening", teacher="evening"),

@@ -111,6 +111,23 @@ class UpConv2D(layers.Layer):
         return batch, 2 * height, 2 * width, self.filters
 
 
+class DepthToSpace(layers.Layer):
+    """Put channels side by side as pixels: TensorFlow's operation, which exports to ONNX as its own."""
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(B, H, W, C * factor * factor) -> (B, factor * H, factor * W, C)."""
+        return tf.nn.depth_to_space(x, self.factor)
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """Tell the shape of what `call` returns."""
+        batch, height, width, channels = shape
+        return batch, self.factor * height, self.factor * width, channels // self.factor**2
+
+
 class Enlarge(layers.Layer):
     """Bilinear enlargement by a whole factor, as a product with one constant matrix in each direction.
 
@@ -207,8 +224,8 @@ def up_conv_bn_relu(x: KerasTensor, skip: KerasTensor | None, filters: int, *, c
     return layers.ReLU(name=f"{bn}.relu")(batch_norm(UpConv2D(filters, name=conv)(inputs), bn))
 
 
-def make_logits(x: KerasTensor, kernel: int, *, name: str, bias: bool = True) -> KerasTensor:
-    """Convolve to one channel: (B, H, W, C) -> (B, H, W, 1)."""
+def make_logits(x: KerasTensor, kernel: int, *, pixels: int = 1, name: str, bias: bool = True) -> KerasTensor:
+    """Convolve to a logit a pixel, or for so many `pixels`: (B, H, W, C) -> (B, H, W, pixels)."""
     # A quarter of the pixels is salt: start from its log-odds.
     start = initializers.Constant(-1.1)
-    return layers.Conv2D(1, kernel, padding="same", use_bias=bias, bias_initializer=start, name=name)(x)
+    return layers.Conv2D(pixels, kernel, padding="same", use_bias=bias, bias_initializer=start, name=name)(x)

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from keras import KerasTensor, layers
 
-from models.blocks import Enlarge, conv_bn_relu, make_logits, up_conv_bn_relu
+from models.blocks import DepthToSpace, Enlarge, conv_bn_relu, make_logits, up_conv_bn_relu
 from models.encoders.resnet import Features
 from models.parts import Part
 
 
-def unet_decoder(features: Features, channels: tuple[int, ...], parts: Sequence[Part] = ()) -> Features:
-    """Build the U-Net decoder (Ronneberger et al., 2015, arXiv:1505.04597), from the largest stride to stride 1.
+def unet_decoder(
+    features: Features, channels: tuple[int, ...], parts: Sequence[Part] = (), *, last: int = 1
+) -> Features:
+    """Build the U-Net decoder (Ronneberger et al., 2015, arXiv:1505.04597), from the largest stride to the `last`.
 
     Args:
         features: of the encoder, at strides up to 32; a stride may be left out and has no skip connection then.
@@ -22,7 +24,7 @@ def unet_decoder(features: Features, channels: tuple[int, ...], parts: Sequence[
     deepest = max(features)
     x, stages = features[deepest], {}
     for stride, filters in zip((16, 8, 4, 2, 1), channels, strict=True):
-        if stride >= deepest:
+        if not last <= stride < deepest:
             continue
         name = f"decoder.stride{stride}"
         x = up_conv_bn_relu(x, features.get(stride), filters, conv=f"{name}.conv1", bn=f"{name}.bn1")
@@ -34,12 +36,15 @@ def unet_decoder(features: Features, channels: tuple[int, ...], parts: Sequence[
 
 
 def sum_logits(tops: Features) -> KerasTensor:
-    """Build logits (B, S, S, 1) from features by stride, of which one is 1: the sum of each one's, enlarged.
+    """Build logits (B, S, S, 1) from features by stride: the sum of each one's, enlarged, but of the least stride.
 
-    A convolution of features that are joined at full size would be the same sum, for several times as long.
+    A convolution of features that are joined at full size would be the same sum, for several times as long. At the
+    least stride each pixel has the logits of all the pixels that it stands for.
     """
-    logits = [make_logits(tops[1], 3, name="logits")]
-    for stride in sorted(tops.keys() - {1}):
+    finest, *coarser = sorted(tops)
+    finest_logits = make_logits(tops[finest], 3, pixels=finest**2, name="logits")
+    logits = [finest_logits if finest == 1 else DepthToSpace(finest, name="logits.enlarge")(finest_logits)]
+    for stride in coarser:
         name = f"hypercolumn.stride{stride}"
         x = make_logits(tops[stride], 3, name=name, bias=False)
         logits.append(Enlarge(stride, name=f"{name}.enlarge")(x))

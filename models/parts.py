@@ -26,6 +26,10 @@ class Part:
         """Give keyword arguments for the encoder, which must know them."""
         return {}
 
+    def decoder(self) -> dict[str, object]:
+        """Give keyword arguments for the decoder."""
+        return {}
+
     def stage(self, x: KerasTensor, name: str) -> KerasTensor:
         """Change what the decoder's stage `name` puts out, (B, H, W, C)."""
         return x
@@ -53,6 +57,14 @@ class StochasticDepth(Part):
     def encoder(self) -> dict[str, object]:
         """Give the rate of the last block, to which the others' grow."""
         return {"drop_path": DROP_PATH}
+
+
+class SubPixel(Part):
+    """No decoder stage at stride 1: each pixel at stride 2 has four logits (Shi et al., 2016, arXiv:1609.05158)."""
+
+    def decoder(self) -> dict[str, object]:
+        """End at stride 2."""
+        return {"last": 2}
 
 
 class Scse(Part):
@@ -94,7 +106,7 @@ class Deep(Part):
         """Build logits float32 of "any salt" (B, 1), then of each coarser stage (B, S, S, 1); see models.losses."""
         deepest = layers.GlobalAveragePooling2D(dtype="float32", name="deep.mean")(features[max(features)])
         found = [layers.Dense(1, dtype="float32", name="deep.salt")(deepest)]
-        for stride in (stride for stride in stages if stride > 1):
+        for stride in sorted(stages, reverse=True)[:-1]:
             name = f"deep.stride{stride}"
             y = Enlarge(stride, name=f"{name}.enlarge")(make_logits(stages[stride], 1, name=name))
             found.append(layers.Activation("linear", dtype="float32", name=f"{name}.float32")(y))
@@ -104,6 +116,7 @@ class Deep(Part):
 PARTS: dict[str, Part] = {  # in the order in which a name has them, and a network applies them
     "nopool": NoPool(),
     "droppath": StochasticDepth(),
+    "subpixel": SubPixel(),
     "scse": Scse(),
     "hypercolumn": Hypercolumn(),
     "dropout": Dropout(),

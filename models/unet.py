@@ -126,8 +126,10 @@ def make_model(name: str, size: int = 128, *, mixed_precision: bool = False) -> 
 def _build(image: KerasTensor, architecture: Architecture, parts: list[Part]) -> list[KerasTensor]:
     """Build a network's outputs: logits, and what its parts add."""
     features = architecture.encoder(image, **{key: value for part in parts for key, value in part.encoder().items()})
-    stages = unet_decoder(features, architecture.decoder, parts)
-    tops = {1: stages[1]}
+    ending = {key: value for part in parts for key, value in part.decoder().items()}
+    stages = unet_decoder(features, architecture.decoder, parts, **ending)
+    last = min(stages)
+    tops = {last: stages[last]}
     for part in parts:
         tops = part.tops(tops, stages)
     logits = layers.Activation("linear", dtype="float32", name="float32")(sum_logits(tops))  # the losses' type

@@ -65,7 +65,8 @@ def check(name: str, *, mixed_precision: bool = False) -> None:
         loss = tf.reduce_sum(loss_of_outputs(outputs, masks, bce))
     outputs = tf.nest.flatten(outputs)
     deepest = 16 if "nopool" in name else 32
-    count = 1 + (len([s for s in (2, 4, 8, 16) if s < deepest]) + 1) * ("deep" in name)
+    last = 2 if "subpixel" in name else 1
+    count = 1 + (len([s for s in (2, 4, 8, 16) if last < s < deepest]) + 1) * ("deep" in name)
     assert [tuple(y.shape) for y in outputs] == [(2, 64, 64, 1), (2, 1), *[(2, 64, 64, 1)] * 4][:count]
     assert {y.dtype for y in outputs} == {tf.float32}
     assert {v.dtype for v in model.variables} == {"float32"}
@@ -114,7 +115,7 @@ def test_a_plain_name_has_no_part():
     assert len(make_model("tiny", 32).outputs) == 1
     names = {layer.name for layer in make_model("tiny", 32).layers}
     added = {layer.name for layer in make_model(TINY, 32).layers} - names
-    assert {name.split(".")[0] for name in added} == {"decoder", "hypercolumn", "dropout", "deep"}
+    assert {name.split(".")[0] for name in added} == {"decoder", "logits", "hypercolumn", "dropout", "deep"}
     assert all("scse" in name for name in added if name.startswith("decoder"))
 
 
@@ -167,6 +168,27 @@ def test_hypercolumn_by_hand():
     y = model([own, np.array([[[[0], [4]]]], np.float32)]).numpy()[0, ..., 0]
     expected = own[0, ..., 0] - 10 * own[0, ..., 1] + 0.5 + 2 * np.array([[0, 1, 3, 4]] * 2)
     assert y == pytest.approx(expected)
+
+
+def test_subpixel_by_hand():
+    """A pixel of value 3 and logits of weights 1, 2, 3, 4 and bias 0.5 makes 2 x 2 pixels, row by row."""
+    image = keras.Input((1, 2, 1))
+    model = keras.Model(image, sum_logits({2: image}))
+    kernel = np.zeros((3, 3, 1, 4))
+    kernel[1, 1, 0] = (1, 2, 3, 4)
+    model.get_layer("logits").set_weights([kernel, np.full(4, 0.5)])
+    y = model(np.array([[[[3], [-1]]]], np.float32)).numpy()[0, ..., 0]
+    assert y == pytest.approx(np.array([[3, 6, -1, -2], [9, 12, -3, -4]]) + 0.5)
+    assert blocks.DepthToSpace(2).compute_output_shape((None, 1, 2, 4)) == (None, 2, 4, 1)
+
+
+def test_with_subpixel_the_decoder_ends_at_stride_2():
+    features = {stride: keras.Input((64 // stride, 64 // stride, 3)) for stride in (2, 4, 8, 16, 32)}
+    assert list(unet_decoder(features, (16, 8, 4, 2, 1), **PARTS["subpixel"].decoder())) == [16, 8, 4, 2]
+    names = [{layer.name for layer in make_model(f"tiny{part}+deep", 32).layers} for part in ("", "+subpixel")]
+    assert {name.rsplit(".", 1)[0] for name in names[0] - names[1]} == {"decoder.stride1", "decoder.stride1.bn1",
+        "decoder.stride1.bn2", "deep", "deep.stride2"}  # fmt: skip
+    assert names[1] - names[0] == {"logits.enlarge"}
 
 
 @pytest.mark.parametrize("factor", [2, 8, 3])
