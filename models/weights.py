@@ -62,7 +62,7 @@ class Recipe:
         for name, (low, high) in RANGES.items():
             if not low <= known[name] <= high:  # NaN neither
                 raise ValueError(f"has {known[name]} as '{name}'")
-        if known["tile_size"] is not None and not 1 <= known["tile_size"] <= known["target_size"]:
+        if known["tile_size"] is not None and not 32 <= known["tile_size"] <= known["target_size"]:
             raise ValueError(f"has {known['tile_size']} as 'tile_size'")
         return cls(**known)
 

@@ -75,8 +75,11 @@ class Settings:
         return next((size for end, size in self.small if epoch < end), self.target_size)
 
     def tile(self, epoch: int) -> int | None:
-        """Give the side of the tile in that input, the same share of it in all epochs; None where Geometry chooses."""
-        return self.tile_size and round(self.tile_size * self.size(epoch) / self.target_size)
+        """Give the side of the tile in that input, None where Geometry chooses: in all epochs the same share of it.
+
+        But 32 at least, as --tile_size itself.
+        """
+        return self.tile_size and max(32, round(self.tile_size * self.size(epoch) / self.target_size))
 
     def work(self, first: int, end: int) -> int:
         """Give what the epochs from `first` up to `end`, not included, take: the sum of their inputs' pixels."""

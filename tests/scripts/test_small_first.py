@@ -68,7 +68,7 @@ def test_small_epochs_compute_what_a_network_of_that_size_does():
     sizes = {"target_size": 96, "tile_size": 72, "small_size": "32,64", "small_epochs": "1,1"}
     first = Learner(Settings(**sizes, **common), 1, SingleProcess(), batch_size=4)
     images, masks = (values[:4] for values in make_tiles(np.random.default_rng(1), 4)[:2])
-    for k, (size, tile) in enumerate(((32, 24), (64, 48), (96, 72))):  # the tile takes three quarters of each
+    for k, (size, tile) in enumerate(((32, 32), (64, 48), (96, 72))):  # three quarters of each, but 32 at least
         throughout = Learner(Settings(target_size=size, tile_size=tile, **common), 1, SingleProcess(), batch_size=4)
         for epoch in range(3):
             ours, theirs = first.at(epoch), throughout.at(epoch)
@@ -200,7 +200,7 @@ def test_killed_at_every_size_it_ends_with_the_same_bits(whole, workspace):
         assert running.end()[0] == -signal.SIGKILL
     assert check_files(workspace) == 1
     small = load_recipe(workspace / "weights/tiny/fold_0_last.weights.h5")
-    assert (small.geometry, small.epoch) == (Geometry(32, 30), 2)  # they predict as they were validated
+    assert (small.geometry, small.epoch) == (Geometry(32, 32), 2)  # they predict as they were validated
     with job(workspace, *SMALL_FIRST, dies=("SIGKILL", "after", "state.npz", 2)) as running:
         assert running.end()[0] == -signal.SIGKILL
     assert check_files(workspace) == 3
