@@ -74,7 +74,7 @@ class TrainingStep:
             losses = self._loss(logits=logits, masks=masks)  # (B,)
             if lovasz_share is None:
                 return losses
-            # On a CPU its sort takes a twentieth of the step: none is sorted in the epochs before it comes in.
+            # Not computed in the epochs before it comes in, where it would be nothing of the loss.
             return tf.cond(
                 lovasz_share > 0.0,
                 lambda: losses + lovasz_share * (lovasz_symmetric(logits=logits, masks=masks) - losses),
