@@ -46,7 +46,7 @@ def add_training_flags(p: Parser, d: Settings) -> None:
     )
     tile = "side of the tile in it (default: the largest multiple of 101 that fits; below 101: all of it)"
     p.option("tile_size", d.tile_size, tile, type=number(int, 32, 1024), metavar="N")
-    small = "of the epochs, how many come first at --small_size, in a cycle of their own; then from half the rate"
+    small = "of the epochs, how many come first at --small_size, in one cosine with those that follow"
     small += "; or several numbers, as in 12,13, one for each --small_size"
     p.option("small_epochs", d.small_epochs, small, type=numbers(int, 0, 100000), metavar="N")
     small = "side of the input in those, a multiple of 32 below --target_size; or several that grow, as in 64,128"

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ import tensorflow as tf
 from common.errors import InputError
 from training.settings import Settings
 
-REFINE = 0.5  # of the peak: where the cosines begin that follow on epochs at a smaller size
+REFINE = 0.5  # of the peak: where the cycles begin that follow on a smaller size
 
 
 class Cycle(NamedTuple):
@@ -32,7 +32,7 @@ def equal_cycles(epochs: int, cycles: int, steps: int, after: int = 0) -> list[C
     """
     each, left = divmod(epochs, cycles)
     if not each:
-        told = f" after the first {after}, which are cycles of their own" if after else ""
+        told = f" after the first {after}, which are smaller or pretrain" if after else ""
         raise InputError(
             f"--cycles={cycles} need an epoch each, --epochs={epochs + after} are too few{told}; ask for fewer cycles"
         )
@@ -42,15 +42,17 @@ def equal_cycles(epochs: int, cycles: int, steps: int, after: int = 0) -> list[C
 def make_schedule(settings: Settings, steps: int, processes: int) -> "CosineCycles":
     """Plan the rate of a training of `steps` steps an epoch.
 
-    Epochs at a small size and those that pretrain are cycles of their own before the others, and not counted.
+    Epochs that pretrain are a cycle of their own before the others, and not counted. Those at a small size are part
+    of the first cycle that is: the rate falls once over all sizes, and is low where each epoch costs most.
 
     A ring's batch is `processes` times larger; Adam's step then grows with the root (Malladi et al., 2022,
     arXiv:2205.10287), and the warm-up keeps the first steps small.
     """
-    small = [end for end, _ in settings.small]
-    ends = sorted({0, *small, settings.pretrain_epochs})
-    before = [Cycle(end - begin, steps) for begin, end in pairwise(ends)]
-    cycles = before + equal_cycles(settings.epochs - ends[-1], settings.cycles, steps, after=ends[-1])
+    pretrain, small = settings.pretrain_epochs, [end for end, _ in settings.small]
+    full = max(pretrain, *small, 0)  # epochs done where those at the full size begin
+    first, *others = equal_cycles(settings.epochs - full, settings.cycles, steps, after=full)
+    before = [Cycle(pretrain, steps)] if pretrain else []
+    cycles = [*before, first._replace(epochs=first.epochs + full - pretrain), *others]
     begins = accumulate((cycle.epochs for cycle in cycles), initial=0)
     refined = [bool(small) and small[0] <= begin for begin in begins]
     return CosineCycles(

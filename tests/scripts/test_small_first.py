@@ -87,31 +87,32 @@ def rates(steps: int = 1, **settings) -> list[float]:
 
 
 def test_schedule_by_hand():
-    """Two epochs small, from the peak to 0; then cosines from half of it."""
+    """One cosine over all sizes; cycles that follow begin at half of the peak."""
     common = {"learning_rate": 0.8, "warmup_epochs": 0, "small_epochs": "2"}
-    assert rates(epochs=6, **common) == pytest.approx(
-        [0.8, 0.4, 0.4, 0.4 * (2 + 2**0.5) / 4, 0.2, 0.4 * (2 - 2**0.5) / 4, 0], abs=1e-7
-    )
-    assert rates(epochs=6, cycles=2, **common) == pytest.approx([0.8, 0.4, 0.4, 0.2, 0.4, 0.2, 0], abs=1e-7)
-    warm = common | {"warmup_epochs": 1}
-    assert rates(2, epochs=3, **warm) == pytest.approx([0, 0.4, 0.8, 0.4, 0.4, 0.2, 0], abs=1e-7)
+    falling = [0.8, 0.2 * (2 + 2**0.5), 0.4, 0.2 * (2 - 2**0.5)]
+    assert rates(epochs=4, **common) == pytest.approx([*falling, 0], abs=1e-7)
     growing = common | {"small_epochs": "2,1", "small_size": "64,96"}
-    assert rates(epochs=5, **growing) == pytest.approx([0.8, 0.4, 0.4, 0.4, 0.2, 0], abs=1e-7)
+    assert rates(epochs=4, **growing) == pytest.approx([*falling, 0], abs=1e-7)
+    assert rates(epochs=6, cycles=2, **common) == pytest.approx([*falling, 0.4, 0.2, 0], abs=1e-7)
+    warm = common | {"warmup_epochs": 1}
+    assert rates(2, epochs=3, **warm) == pytest.approx([0, 0.4, *falling, 0], abs=1e-7)
     # Pretraining ends before, with, and after the small epochs.
     for pretrain, by_hand in {
-        1: [0.8, 0.8, 0.4, 0.2, 0],
+        1: [0.8, 0.8, 0.6, 0.2, 0],
         2: [0.8, 0.4, 0.4, 0.2, 0],
-        3: [0.8, 0.4, 0.4, 0.4, 0],
+        3: [0.8, 0.6, 0.2, 0.4, 0],
     }.items():
         assert rates(epochs=4, pretrain_epochs=pretrain, **common) == pytest.approx(by_hand, abs=1e-7)
 
 
-def test_only_cycles_at_full_size_are_counted():
+def test_cycles_are_equal_at_full_size():
+    """The first has the small epochs too, but for those that pretrain, whose cycle is not counted."""
     schedule = make_schedule(Settings(epochs=8, small_epochs="3", pretrain_epochs=2, cycles=2), 5, 1)
-    assert (schedule.ends, schedule.count) == ((2, 3, 6, 8), 2)
-    assert [schedule.number(epoch) for epoch in range(8)] == [0, 0, 0, 1, 1, 1, 2, 2]
-    assert [schedule.ended(epochs) for epochs in range(1, 9)] == [None, None, None, None, None, 1, None, 2]
+    assert (schedule.ends, schedule.count) == ((2, 6, 8), 2)
+    assert [schedule.number(epoch) for epoch in range(8)] == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert [schedule.ended(epochs) for epochs in range(1, 9)] == [None] * 5 + [1, None, 2]
     assert schedule.tail(1.0) == 6 * 5
+    assert make_schedule(Settings(epochs=8, small_epochs="3", cycles=2), 5, 1).ends == (6, 8)
 
 
 def test_time_left_goes_by_pixels():
@@ -143,7 +144,8 @@ def test_it_says_the_size_and_goes_by_the_schedule(whole):
     said = [re.findall(r" \((\d+) px\), val_loss", line) for line in lines]
     assert said == [["32"]] * 3 + [["64"]] + [[]] * 2
     rows = list(csv.DictReader((whole / "logs/tiny/fold_0/history.csv").read_text().splitlines()))
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4, 0])
+    by_hand = [5e-4 * (1 + np.cos(np.pi * k / 5)) for k in range(6)]  # after the warm-up, an epoch long
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(by_hand)
 
 
 def test_weights_carry_over_and_predict_at_full_size(whole):
@@ -173,7 +175,7 @@ def test_weights_carry_over_and_predict_at_full_size(whole):
         (["--small_size=32,96"], "--small_size=32,96 is not below --target_size=96; lower it"),
         (["--tile_size=97"], "--tile_size=97 is above --target_size=96; lower it"),
         (["--small_size=16,64"], "argument --small_size: 16 is outside 32 to 1024"),
-        (["--cycles=3"], "--cycles=3 need an epoch each, --epochs=6 are too few after the first 4, which are cycles"),
+        (["--cycles=3"], "--cycles=3 need an epoch each, --epochs=6 are too few after the first 4, which are smaller"),
     ],
 )
 def test_what_cannot_be_is_one_line(workspace, flags, said):
