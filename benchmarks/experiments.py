@@ -77,6 +77,7 @@ CPU = (
 # ---- for two cores and an evening: ImageNet weights; a change at a time, small, on fold_0; large; then five folds ----
 
 LITE = "efficientnet_lite0+scse+hypercolumn"
+SUBPIXEL2 = "efficientnet_lite2+subpixel+scse+hypercolumn+deep"
 LIGHT = {"model": LITE, "encoder_weights": "imagenet", "target_size": 64, "epochs": 12, "warmup_epochs": 1, "seed": 1}
 ROUND = {  # of self-training, for a network that has learnt before
     "warm_start": True,
@@ -153,9 +154,29 @@ LAPTOP = (
     Experiment("hour-2e-3", "large-96", {"epochs": 22, "small_epochs": 10, "learning_rate": 2e-3, "jobs": 2}, folds=5),
     Experiment("hour", "large-96", {"epochs": 23, "small_epochs": 9, "jobs": 2}, folds=5),
     Experiment("hour-late", "large-96-late", {"epochs": 27, "small_epochs": 18, "jobs": 2}, folds=5),
+    Experiment(
+        "one-hour",
+        "hour-late",
+        {
+            "model": SUBPIXEL2,
+            "target_size": 128,
+            "tile_size": 128,
+            "small_size": "64,96",
+            "small_epochs": "8,6",
+            "epochs": 20,
+            "mixed_precision": True,
+        },
+    ),
+    # three hours, and what of it is a leak
+    Experiment(
+        "three-hours",
+        "one-hour",
+        {"target_size": 192, "tile_size": 192, "small_size": "64,96,128", "small_epochs": "8,8,8", "epochs": 34},
+    ),
+    Experiment("three-hours-mosaic", "three-hours", group="mosaic"),
     # self-training, on fold_0
     Experiment("long-taught", "long", teacher="hour-2e-3"),
-    # five folds: three hours in all, the teacher's among them; eight; and as long as it takes
+    # with a teacher of an hour; in cycles; at three sizes
     Experiment("evening", "hour-late", ROUND, teacher="hour-late"),
     Experiment(
         "evening-cycles",
@@ -178,10 +199,6 @@ LAPTOP = (
     ),
     # more cycles at 192 px; Lovász comes in after the same eleven epochs
     Experiment("night-large", "evening-large", {"epochs": 56, "cycles": 3, "lovasz_start": 0.19}),
-    Experiment("evening-large-mosaic", "evening-large", group="mosaic"),  # what of it is a leak
-    Experiment("hour-mosaic", "hour-late", group="mosaic"),
-    Experiment("evening-mosaic", "evening", group="mosaic", teacher="hour-mosaic"),  # what of it is a leak
-    Experiment("night", "evening", teacher="evening"),
 )
 
 SETS: dict[str, tuple[Experiment, ...]] = {"gpu": GPU, "cpu": CPU, "laptop": LAPTOP}
