@@ -219,10 +219,14 @@ def test_killed_at_every_size_it_ends_with_the_same_bits(whole, workspace):
 @horovod
 @pytest.mark.slow
 def test_two_ranks_of_b_are_one_process_of_2b(workspace):
-    """As tests/common/ring has it for one size: weights agree within 1e-5 without batch normalisation."""
+    """As tests/common/ring has it for one size: weights agree within 1e-5 without batch normalisation.
+
+    At a third of its rate: the two epochs' rate does not fall to 0 between them, and Adam enlarges what rounding leaves
+    of gradients that are next to none.
+    """
     flags = ("--model=tiny", "--data_path=folds/fold_0", "--target_size=64", "--small_size=32", "--small_epochs=1")
-    flags += ("--epochs=2", "--warmup_epochs=1", "--without_norm", "--ema_decay=0.5", "--use_lovasz=False")
-    rate, batch = 3e-4, "--batch_size=4"
+    flags += ("--epochs=2", "--warmup_epochs=0", "--without_norm", "--ema_decay=0.5", "--use_lovasz=False")
+    rate, batch = 1e-4, "--batch_size=4"
     two = ring(2, *PROGRAM, "--hvd=True", *flags, batch, f"--learning_rate={rate}", "--weights_path=two", cwd=workspace)
     assert two.returncode == 0, two.stderr
     held = re.findall(r"HELD rank=(\d) size=2 variables=(\w+)", two.stdout)
