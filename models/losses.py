@@ -9,7 +9,7 @@ from common.names import Entry, find, list_names
 
 Loss = Callable[..., tf.Tensor]
 
-# Errors are told apart, for Lovász, to 0.33 % of 1 + |error|, which is finer than bfloat16, up to errors of 920.
+# Errors are told apart, for Lovász, to 0.33 % of 1 + |error|, up to errors of 920.
 BINS, FINE = 4096, 300.0
 
 
@@ -52,9 +52,9 @@ def _errors_and_steps(logits: tf.Tensor, masks: tf.Tensor, *, symmetric: bool = 
 
     The step is how much 1 - IoU grows with that pixel when pixels are taken as wrong by descending error, and has no
     gradient; `symmetric`: the mean of the salt's and of the background's. Errors are not sorted but counted in BINS
-    bins: a sort takes ten times as long (benchmarks/README.md). Pixels of a bin are as wrong as each other, and share
-    their bin's growth: equally among those of the salt, equally among others, and between the two as they would if
-    either came first, on average. This is a subgradient of the extension at equal errors, and sums to the same.
+    bins: a sort takes 4 to 9 times as long (benchmarks/README.md). Pixels of a bin are as wrong as each other, and
+    share their bin's growth: equally among those of the salt, equally among others, and between the two as they would
+    if either came first, on average. This is a subgradient of the extension at equal errors, and sums to the same.
     """
     pixels = logits.shape[1] * logits.shape[2]
     logits, labels = (tf.reshape(x, (-1, pixels)) for x in (logits, masks))

@@ -48,8 +48,8 @@ def test_two_ranks_end_alike_and_score_as_one_process_does(workspace):
 def test_two_ranks_of_b_are_one_process_of_2b(workspace):
     """Without batch normalisation, weights agree within 1e-5, augmentation included.
 
-    By cross-entropy: Lovász sorts pixels by error, and near the start, where thousands are nearly equal, rounding
-    decides their order. Adam divides by the gradient's size, and enlarges rounding where there is next to none.
+    By cross-entropy: Lovász goes by the order of pixels' errors, and near the start, where thousands are nearly equal,
+    rounding decides it. Adam divides by the gradient's size, and enlarges rounding where there is next to none.
     """
     flags = (*TINY, "--epochs=2", "--without_norm", "--ema_decay=0.5", "--use_lovasz=False")
     rate = 3e-4
